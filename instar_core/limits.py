@@ -1,0 +1,91 @@
+"""Bounds on everything that comes from an image, a plugin or a worker, each with its reason.
+
+Formats have bounds of their own in their plugins.
+"""
+
+from __future__ import annotations
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+PROBE_HEAD = 64 * KIB
+"""Bytes of the file's start that a probe sees: ISO 9660 is recognised at 32769."""
+
+PROBE_TAIL = 4 * KIB
+"""Bytes of the file's end that a probe sees: VHD footer (512) and dmg trailer (512) with room."""
+
+VIRTUAL_SIZE = (1 << 63) - 512
+"""Largest virtual disk: what a signed 64-bit sector-aligned offset can address."""
+
+READ_ONCE = 64 * MIB
+"""Most that a plugin may read in one call: the largest table of a supported format is 32 MiB."""
+
+PAGE = 64 * KIB
+"""Reads of a plugin are served from pages of this size."""
+
+PAGES = 64
+"""Pages kept by a source."""
+
+FRAME = 8 * MIB
+"""Largest frame on the wire between a worker and the host."""
+
+WIRE_DEPTH = 16
+"""Deepest nesting of a value on the wire."""
+
+WIRE_ITEMS = 1 << 20
+"""Most items of one value on the wire."""
+
+BATCH = 4096
+"""Extents, runs or edits that cross in one frame."""
+
+REFERENCES = 4096
+"""Files that one image may name: a 2 TiB VMDK in 2 GiB extents names 1,024."""
+
+NAME = 4095
+"""Longest name of a file that an image may name: PATH_MAX less the NUL."""
+
+CODINGS = 16
+"""Ways of coding that one image may use."""
+
+UNIT = 64 * MIB
+"""Largest unit of a coding or a geometry."""
+
+SNAPSHOTS = 65536
+"""Snapshots that one image may have: the bound of qcow2."""
+
+BITMAPS = 65535
+"""Bitmaps that one image may have: the bound of qemu."""
+
+CHAIN_DEPTH = 200
+"""Longest backing chain: libvirt's bound."""
+
+MESSAGE = 500
+"""Longest message that a worker may send, in printable characters."""
+
+FINDINGS = 1 << 24
+"""Findings after which a check is stopped."""
+
+OPTION = 64 * KIB
+"""Longest option list on the command line."""
+
+PUT = 4 * MIB
+"""Largest piece of metadata that a plugin puts in one edit: fits a frame."""
+
+WORKER_MEMORY = GIB
+"""Address space of a worker: what OpenStack gives to the whole command."""
+
+WORKER_CPU = 30
+"""CPU seconds of a worker for info and probe: what OpenStack gives."""
+
+MAP_CPU = 120
+"""CPU seconds of a worker for map and check at the least."""
+
+MAP_CPU_PER_GIB = 60
+"""Further CPU seconds of a map or check for every GiB of the file: its metadata cannot be larger."""
+
+CODEC_CPU = 3600
+"""CPU seconds of a codec worker, which serves one whole copy."""
+
+CODEC_BATCH = 4 * MIB
+"""Decoded bytes of one batch that a codec worker is given."""

@@ -1,0 +1,35 @@
+"""How an operation is to behave: sandbox, policy, quirks, time limit."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from instar_core.record import NamedTuple
+
+
+class Settings(NamedTuple):
+    """Settings of one operation; the defaults are the safe ones."""
+
+    sandbox: str = "auto"
+    """auto, kvm, process or inline; auto never means inline."""
+    policy: str = "default"
+    """Name of the image policy: default, untrusted, qemu, openstack, proxmox, ovirt, strict."""
+    roots: tuple[str, ...] = ()
+    """Folders that referenced files must lie in; () means where the policy's own rule says."""
+    unsafe_quirks: bool = False
+    """Do as qemu-img does also where that is unsafe: anything may be raw."""
+    ignore_quirks: bool = False
+    """Leave out qemu-img's oddities of presentation."""
+    extra_detail: bool = False
+    """Show format-specific facts that qemu-img does not."""
+    qemu: bool = False
+    """Answer to the name qemu-img: its presence rules and version line."""
+    timeout: float | None = None
+    """Wall-clock seconds for the whole operation."""
+    force_share: bool = False
+    """Neither take nor honour image locks (reading only)."""
+
+
+DEFAULTS = Settings()

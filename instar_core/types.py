@@ -1,0 +1,408 @@
+"""The words of the contract between instar and a format plugin: plain, immutable data.
+
+All lengths and offsets are bytes. Everything here crosses a process or machine boundary, so every field is None, a
+bool, an int, a str, bytes, or a tuple, list or str-keyed dict of those.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, NamedTuple
+else:
+    from instar_core.record import NamedTuple
+
+API = (0, 1)
+"""Version of the hook contract: (major, minor). The major is also in the entry-point group's name."""
+
+GROUP = "instar.formats.v1"
+"""Entry-point group in which format plugins stand."""
+
+NOWHERE = -1
+"""The offset of an extent that has no place in any device."""
+
+
+class Kind:
+    """What an extent reads as."""
+
+    DATA = 0
+    """The bytes stored at the extent's place."""
+    ZERO = 1
+    """Zeros; a place, where one is given, is only reserved."""
+    ABSENT = 2
+    """Whatever the next image of the chain says; zeros where there is none."""
+
+
+class Flag:
+    """Bits of Extent.flags."""
+
+    REFINE = 1
+    """Holes of the file under this extent are to be shown as zeros when the image is mapped."""
+
+
+class Extent(NamedTuple):
+    """A stretch of the virtual disk and where its content lies.
+
+    A coded extent (coding > 0) stands for one stored piece: `stored` bytes at `offset` decode to (at most) one unit of
+    its coding, of which this extent is `length` bytes from `skip` on. A plain one has coding, stored and skip 0.
+    """
+
+    start: int
+    length: int
+    kind: int
+    device: int = 0
+    offset: int = NOWHERE
+    stored: int = 0
+    coding: int = 0
+    skip: int = 0
+    flags: int = 0
+
+
+class Coding(NamedTuple):
+    """How stored bytes turn into content. Extent.coding n means ImageInfo.codings[n - 1].
+
+    With `whole` each extent is one piece that decodes alone; without, the coding works sector by sector (ciphers) and
+    `unit` is the sector.
+    """
+
+    name: str
+    unit: int
+    whole: bool = True
+    params: Mapping[str, Any] = {}
+
+
+class Role:
+    """Why an image names another file."""
+
+    BACKING = "backing"
+    DATA = "data"
+    EXTENT = "extent"
+
+
+class Reference(NamedTuple):
+    """A file that the image names. Plugins never open it; the host does, if policy allows."""
+
+    role: str
+    name: bytes
+    format: str | None = None
+    details: Mapping[str, Any] = {}
+
+
+class Snapshot(NamedTuple):
+    """An internal snapshot. `seconds` and `nanoseconds` are its date since the epoch, `clock` the guest's in ns."""
+
+    id: str
+    name: str
+    state_size: int = 0
+    seconds: int = 0
+    nanoseconds: int = 0
+    clock: int = 0
+    icount: int | None = None
+    virtual_size: int = 0
+
+
+class Bitmap(NamedTuple):
+    """A dirty bitmap: its granularity in bytes and its flags as qemu names them."""
+
+    name: str
+    granularity: int
+    flags: tuple[str, ...] = ()
+
+
+class ImageInfo(NamedTuple):
+    """What an image says of itself.
+
+    `details` are the format-specific facts that qemu-img prints, by qemu's own key names (hyphens); `extra` are further
+    ones. `dirty` is None where the format has no such notion. `partial` says that reading goes on past the end of
+    devices as zeros (the format allows a short last unit). `blocked` names why content cannot be read although the
+    metadata can (an encrypted image without its key, a corrupt structure).
+    """
+
+    format: str
+    virtual_size: int
+    cluster_size: int = 0
+    references: tuple[Reference, ...] = ()
+    codings: tuple[Coding, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+    bitmaps: tuple[Bitmap, ...] = ()
+    encrypted: bool = False
+    dirty: bool | None = False
+    partial: bool = True
+    blocked: str = ""
+    details: Mapping[str, Any] = {}
+    extra: Mapping[str, Any] = {}
+
+
+class LayerKind:
+    """Which content of an image is meant."""
+
+    ACTIVE = "active"
+    SNAPSHOT = "snapshot"
+    BITMAP = "bitmap"
+
+
+class Layer(NamedTuple):
+    """One content of an image: the active one, or that of the snapshot or bitmap with this id."""
+
+    kind: str = LayerKind.ACTIVE
+    id: str = ""
+
+
+class Span(NamedTuple):
+    """A window of the virtual disk."""
+
+    start: int
+    length: int
+
+
+class ProbeView(NamedTuple):
+    """The first and the last bytes of a file (at most limits.PROBE_HEAD and PROBE_TAIL) and its size."""
+
+    head: bytes
+    tail: bytes
+    size: int
+
+
+class Match(NamedTuple):
+    """A plugin's claim on a file. `certainty` is 100 for a full signature, lower for weaker evidence."""
+
+    format: str
+    certainty: int = 100
+    detail: str = ""
+
+
+class Signature(NamedTuple):
+    """Bytes by which a file names its format: at `offset` from its start, or from its end where negative."""
+
+    magic: bytes
+    offset: int = 0
+
+
+class Option(NamedTuple):
+    """An option of create, amend or opening. `type` is size, bool, str or int; `default` is as a user would type it."""
+
+    name: str
+    type: str
+    help: str
+    default: str | None = None
+    choices: tuple[str, ...] = ()
+
+
+class Capability:
+    """What a format can do."""
+
+    READ = "read"
+    CREATE = "create"
+    FILL = "fill"
+    CHECK = "check"
+    MEASURE = "measure"
+    BACKING = "backing"
+    SNAPSHOT = "snapshot"
+    BITMAP = "bitmap"
+    COMPRESS = "compress"
+    ENCRYPT = "encrypt"
+    UPDATE = "update"
+    RESIZE = "resize"
+    AMEND = "amend"
+    REPAIR = "repair"
+
+
+class FormatSpec(NamedTuple):
+    """What an entry point of the group instar.formats.v1 names. Importing it parses nothing and costs nothing.
+
+    `hooks` is the module with the hook implementations; `preload` lists, per operation, modules that these need and
+    that must therefore be imported before the sandbox closes. `api` is the least contract minor that the plugin needs.
+    """
+
+    name: str
+    hooks: str
+    title: str = ""
+    api: tuple[int, int] = (0, 1)
+    aliases: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    signatures: tuple[Signature, ...] = ()
+    capabilities: frozenset[str] = frozenset()
+    options: tuple[Option, ...] = ()
+    amend_options: tuple[Option, ...] = ()
+    open_options: tuple[Option, ...] = ()
+    preload: Mapping[str, tuple[str, ...]] = {}
+
+
+class Create(NamedTuple):
+    """Request: a new image of `size` bytes, empty or to be filled with the runs that follow.
+
+    `options` holds every option of the FormatSpec: parsed values, defaults where the user gave none, None where there is
+    no default. `name` is the file name of device 0 without folders. `time` is ns since the epoch and `entropy` 64 random
+    bytes, both made by the host. `backing` describes the backing image: name (as stored), format, size, details.
+    """
+
+    size: int
+    options: Mapping[str, Any]
+    name: bytes = b""
+    time: int = 0
+    entropy: bytes = bytes(64)
+    compress: bool = False
+    backing: Mapping[str, Any] | None = None
+
+
+class SnapshotEdit(NamedTuple):
+    """Request: create or delete the internal snapshot `name`. `action` is create or delete."""
+
+    action: str
+    name: str
+    time: int = 0
+
+
+class Run(NamedTuple):
+    """Content offered to a writer: `length` bytes at `start`, DATA or ZERO.
+
+    With coding 1 the host has encoded it already into `stored` bytes (one unit); with coding 0 stored is 0.
+    """
+
+    start: int
+    length: int
+    kind: int = Kind.DATA
+    stored: int = 0
+    coding: int = 0
+
+
+class NewFile(NamedTuple):
+    """A further file that a new image consists of: `name` without folders, or, where `named`, as the user gave it."""
+
+    name: bytes
+    size: int = 0
+    named: bool = False
+
+
+class Geometry(NamedTuple):
+    """The first thing a writer yields: how it wants the runs that follow.
+
+    Runs start on multiples of `unit` and end on one or at `size`. `zeros` says whether the writer wants to hear of zero
+    runs (else they are left out). `coding` is how the host encodes units (None: not at all); with `coding_required` also
+    those that grow by it. `overhead` is the bytes of metadata of the fully allocated image, for measure. `files` are
+    devices 1, 2, …; device 0 is the image itself. `full` asks that every unit be offered as DATA, zeros included.
+    """
+
+    unit: int
+    size: int
+    zeros: bool = False
+    coding: Coding | None = None
+    coding_required: bool = False
+    overhead: int = 0
+    files: tuple[NewFile, ...] = ()
+    full: bool = False
+
+
+class Put(NamedTuple):
+    """Edit: these bytes at this offset."""
+
+    offset: int
+    data: bytes
+    device: int = 0
+
+
+class Copy(NamedTuple):
+    """Edit: the content that the run at `start` offered, at this offset. `length` is its stored length if encoded."""
+
+    start: int
+    offset: int
+    length: int
+    device: int = 0
+
+
+class Zero(NamedTuple):
+    """Edit: zeros at this offset, allocated."""
+
+    offset: int
+    length: int
+    device: int = 0
+
+
+class Punch(NamedTuple):
+    """Edit: this range is not needed any more; it may be deallocated and then reads as zeros."""
+
+    offset: int
+    length: int
+    device: int = 0
+
+
+class Reserve(NamedTuple):
+    """Edit: room on disk for this range. `how` is falloc (fallocate) or full (written zeros)."""
+
+    offset: int
+    length: int
+    how: str = "falloc"
+    device: int = 0
+
+
+class Truncate(NamedTuple):
+    """Edit: the device has this size from now on; what it grows by reads as zeros."""
+
+    size: int
+    device: int = 0
+
+
+class Barrier(NamedTuple):
+    """Edit: all before this is on stable storage before anything after it is written."""
+
+
+class Severity:
+    """How bad a finding is."""
+
+    NOTE = 0
+    LEAK = 1
+    CORRUPTION = 2
+
+
+class Finding(NamedTuple):
+    """Something check found. `text` is the line that qemu-img would print, `count` how many problems it stands for."""
+
+    severity: int
+    text: str
+    offset: int = NOWHERE
+    count: int = 1
+    repairable: bool = False
+
+
+class Tally(NamedTuple):
+    """The counts of a check, in clusters; `end` is the image's end offset in bytes, 0 where that has no meaning."""
+
+    total: int = 0
+    allocated: int = 0
+    fragmented: int = 0
+    compressed: int = 0
+    end: int = 0
+    errors: int = 0
+
+
+class KeySlot(NamedTuple):
+    """A key slot of an encrypted image: how a passphrase turns into the key material stored there."""
+
+    index: int
+    kdf: str
+    params: Mapping[str, Any]
+    salt: bytes
+    stripes: int
+    offset: int
+    length: int
+    cipher: str
+    hash: str
+
+
+class KeyPlan(NamedTuple):
+    """All that a key worker needs to turn one passphrase into the volume key. No secret is in it.
+
+    `material` holds each slot's stored key material. `check` says how the key is recognised (salt, iterations, digest).
+    """
+
+    cipher: str
+    key_size: int
+    slots: tuple[KeySlot, ...]
+    material: tuple[bytes, ...]
+    check: Mapping[str, Any]
+
+
+if TYPE_CHECKING:
+    Edit = Put | Copy | Zero | Punch | Reserve | Truncate | Barrier
+    WriteRequest = Create | SnapshotEdit
