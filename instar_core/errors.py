@@ -44,7 +44,13 @@ class InstarError(Exception):
     kind = ErrorKind.INVALID
 
     def __init__(
-        self, message: str, *, kind: str | None = None, path: str | None = None, offset: int | None = None, hint: str = ""
+        self,
+        message: str,
+        *,
+        kind: str | None = None,
+        path: str | None = None,
+        offset: int | None = None,
+        hint: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message

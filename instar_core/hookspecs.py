@@ -42,9 +42,7 @@ class HookimplMarker:
 
     def __call__(self, function: F) -> F:
         """The function itself, marked."""
-        mark = dict(
-            wrapper=False, hookwrapper=False, optionalhook=False, tryfirst=False, trylast=False, specname=None
-        )
+        mark = dict(wrapper=False, hookwrapper=False, optionalhook=False, tryfirst=False, trylast=False, specname=None)
         setattr(function, PROJECT + "_impl", mark)
         return function
 
@@ -54,7 +52,11 @@ class HookspecMarker:
 
     def __call__(self, function: F) -> F:
         """The function itself, marked."""
-        setattr(function, PROJECT + "_spec", dict(firstresult=True, historic=False, warn_on_impl=None, warn_on_impl_args=None))
+        setattr(
+            function,
+            PROJECT + "_spec",
+            dict(firstresult=True, historic=False, warn_on_impl=None, warn_on_impl_args=None),
+        )
         return function
 
 

@@ -9,8 +9,8 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
-PROBE_HEAD = 64 * KIB
-"""Bytes of the file's start that a probe sees: ISO 9660 is recognised at 32769."""
+PROBE_HEAD = 72 * KIB
+"""Bytes of the start of a file that a probe sees: ISO 9660 is recognised at 32769, btrfs at 65600."""
 
 PROBE_TAIL = 4 * KIB
 """Bytes of the file's end that a probe sees: VHD footer (512) and dmg trailer (512) with room."""
@@ -89,3 +89,6 @@ CODEC_CPU = 3600
 
 CODEC_BATCH = 4 * MIB
 """Decoded bytes of one batch that a codec worker is given."""
+
+KEY_CPU = 300
+"""CPU seconds of a key worker: the slowest key slots that the formats' own bounds let pass take minutes."""

@@ -7,7 +7,7 @@ use it import `typing.NamedTuple` under TYPE_CHECKING.
 
 from __future__ import annotations
 
-from _collections import _tuplegetter  # type: ignore[attr-defined]
+from _collections import _tuplegetter  # type: ignore[import-not-found]
 
 
 class _Meta(type):

@@ -90,6 +90,8 @@ class Comparison(NamedTuple):
     reason: str
     offset: int = -1
     sizes_differ: bool = False
+    common: int = 0
+    """Bytes that both have: the smaller of the two virtual sizes."""
 
 
 class Creation(NamedTuple):

@@ -35,7 +35,9 @@ class Source:
         Raises FormatError (TRUNCATED) without `pad`, and (LIMIT) for more than limits.READ_ONCE.
         """
         if length > limits.READ_ONCE or length < 0 or offset < 0:
-            raise FormatError(f"{length} bytes at {offset} are more than may be read", kind=ErrorKind.LIMIT, offset=offset)
+            raise FormatError(
+                f"{length} bytes at {offset} are more than may be read", kind=ErrorKind.LIMIT, offset=offset
+            )
         if offset + length > self.size:
             if not pad:
                 raise FormatError(
@@ -78,8 +80,8 @@ class Source:
     ) -> Iterator[tuple[int, int, int, int]]:
         """Arithmetic runs of a table, as (index, count, first entry, step), covering it in order.
 
-        The step is `stride` or 0. Entries are unsigned integers of `width` bytes (4, 8 or 16), of which only the bits in
-        `mask` count (0: all). Runs are as long as they can be.
+        The step is `stride` or 0. Entries are unsigned integers of `width` bytes (4, 8 or 16), of which only the
+        bits in `mask` count (0: all). Runs are as long as they can be.
         """
         data = self.read(offset, width * count, pad=pad)
         pieces = arithmetic_runs(data, count, width, stride, mask or (1 << 8 * width) - 1, "big" if big else "little")
@@ -125,7 +127,8 @@ def bytes_source(data: bytes) -> Source:
 
 
 class Image:
-    """What a hook reads: device 0 is the image itself; further ones were named by instar_info and opened by the host."""
+    """What a hook reads: device 0 is the image itself; further ones were named by instar_info and opened by the
+    host."""
 
     __slots__ = ("devices", "options")
 
@@ -208,7 +211,7 @@ def join(pieces: Iterator[tuple[int, int, int, int]], stride: int | None = None)
         if length:
             if count == 1:
                 want = value - (first + step * (length - 1))
-                if length == 1 and want in (0, stride) or length > 1 and want == step:
+                if (length == 1 and want in (0, stride)) or (length > 1 and want == step):
                     step = want if length == 1 else step
                     length += 1
                     continue

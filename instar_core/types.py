@@ -38,7 +38,9 @@ class Flag:
     """Bits of Extent.flags."""
 
     REFINE = 1
-    """Holes of the file under this extent are to be shown as zeros when the image is mapped."""
+    """Holes of the file under this extent are to be shown as zero data when the image is mapped."""
+    HOLES = 2
+    """The file is the disk here: its holes are zero extents, not data."""
 
 
 class Extent(NamedTuple):
@@ -232,9 +234,10 @@ class FormatSpec(NamedTuple):
 class Create(NamedTuple):
     """Request: a new image of `size` bytes, empty or to be filled with the runs that follow.
 
-    `options` holds every option of the FormatSpec: parsed values, defaults where the user gave none, None where there is
-    no default. `name` is the file name of device 0 without folders. `time` is ns since the epoch and `entropy` 64 random
-    bytes, both made by the host. `backing` describes the backing image: name (as stored), format, size, details.
+    `options` holds every option of the FormatSpec: parsed values, defaults where the user gave none, None where
+    there is no default. `name` is the file name of device 0 without folders. `time` is ns since the epoch and
+    `entropy` 64 random bytes, both made by the host. `backing` describes the backing image: name (as stored),
+    format, size, details.
     """
 
     size: int
@@ -279,9 +282,10 @@ class Geometry(NamedTuple):
     """The first thing a writer yields: how it wants the runs that follow.
 
     Runs start on multiples of `unit` and end on one or at `size`. `zeros` says whether the writer wants to hear of zero
-    runs (else they are left out). `coding` is how the host encodes units (None: not at all); with `coding_required` also
-    those that grow by it. `overhead` is the bytes of metadata of the fully allocated image, for measure. `files` are
-    devices 1, 2, …; device 0 is the image itself. `full` asks that every unit be offered as DATA, zeros included.
+    runs (else they are left out). `coding` is how the host encodes units (None: not at all); with `coding_required`
+    also those that grow by it. `overhead` is the bytes of metadata of the fully allocated image, for measure.
+    `files` are devices 1, 2, …; device 0 is the image itself. `full` asks that every unit be offered as DATA, zeros
+    included. `measure_unit` is what measure counts data in, where that is not `unit`.
     """
 
     unit: int
@@ -292,6 +296,7 @@ class Geometry(NamedTuple):
     overhead: int = 0
     files: tuple[NewFile, ...] = ()
     full: bool = False
+    measure_unit: int = 0
 
 
 class Put(NamedTuple):
@@ -361,7 +366,7 @@ class Finding(NamedTuple):
     severity: int
     text: str
     offset: int = NOWHERE
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # hides tuple.count, which no record needs
     repairable: bool = False
 
 
@@ -379,7 +384,7 @@ class Tally(NamedTuple):
 class KeySlot(NamedTuple):
     """A key slot of an encrypted image: how a passphrase turns into the key material stored there."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no record needs
     kdf: str
     params: Mapping[str, Any]
     salt: bytes

@@ -1,0 +1,72 @@
+"""instar: safe tools for virtual-machine disk images.
+
+Untrusted bytes are parsed only in a sandbox; what the parser says is believed only after one door has checked it;
+the bytes themselves are moved by the kernel, unparsed.
+
+The library: `open` gives a Disk; `info`, `map`, `check`, `convert`, `create`, `measure` and `compare` are functions
+with typed results. The words of the plugin contract (FormatSpec, Extent, hookimpl, …) stand here too. Everything is
+imported when it is first used.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from instar_core.disk import Disk as Disk
+    from instar_core.disk import open as open
+    from instar_core.errors import *  # noqa: F403
+    from instar_core.hookspecs import hookimpl as hookimpl
+    from instar_core.operations.check import check as check
+    from instar_core.operations.compare import compare as compare
+    from instar_core.operations.convert import convert as convert
+    from instar_core.operations.create import create as create
+    from instar_core.operations.info import info as info
+    from instar_core.operations.map import map_ as map  # noqa: F401
+    from instar_core.operations.measure import measure as measure
+    from instar_core.settings import Settings as Settings
+    from instar_core.source import Image as Image
+    from instar_core.source import Source as Source
+    from instar_core.types import *  # noqa: F403
+
+_OPERATIONS = {
+    "info": "info",
+    "map": "map_",
+    "check": "check",
+    "convert": "convert",
+    "create": "create",
+    "measure": "measure",
+    "compare": "compare",
+}
+_MODULES = ("types", "errors", "hookspecs", "results", "settings", "source")
+
+
+def __getattr__(name: str) -> Any:
+    import sys
+
+    if name in ("open", "Disk"):
+        return _from("instar_core.disk", name)
+    if name in _OPERATIONS:
+        module = f"instar_core.operations.{name}"
+        __import__(module)
+        found = getattr(sys.modules[module], _OPERATIONS[name])
+        globals()[name] = found
+        return found
+    if not name.startswith("_"):
+        for module in _MODULES:
+            full = f"{__name__}.{module}"
+            __import__(full)
+            found = sys.modules[full].__dict__.get(name)
+            if found is not None and getattr(found, "__module__", full) == full:
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _from(module: str, name: str) -> Any:
+    import sys
+
+    __import__(module)
+    return getattr(sys.modules[module], name)

@@ -1,0 +1,259 @@
+"""An image and everything it stands on: its extents and data file, its backing image, and so on down to the base."""
+
+from __future__ import annotations
+
+import os
+
+from instar_core import device as devices
+from instar_core import limits, locks, policy, probe
+from instar_core.errors import ErrorKind, FormatError, InstarError, PolicyError, UnknownFormat
+from instar_core.session import FormatSession
+from instar_core.types import Role
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from instar_core.device import Device
+    from instar_core.settings import Settings
+    from instar_core.types import ImageInfo, Reference
+
+
+class Member:
+    """One image of a chain, open and being parsed in its own session. A context manager; `close` ends all of it."""
+
+    __slots__ = ("backing", "devices", "format", "home", "info", "path", "session")
+
+    def __init__(self, path: str, found: list[Device], format: str, session: FormatSession, info: ImageInfo) -> None:
+        self.path = path
+        self.devices = found
+        self.format = format
+        self.session = session
+        self.info = info
+        self.home = os.path.dirname(found[0].place())
+        self.backing: Member | None = None
+
+    def __enter__(self) -> Member:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The session and every file of this image and of those below are closed."""
+        member: Member | None = self
+        while member is not None:
+            member.session.close()
+            for device in member.devices:
+                device.close()
+            member = member.backing
+
+    def reference(self) -> Reference | None:
+        """The backing reference, if the image has one."""
+        for reference in self.info.references:
+            if reference.role == Role.BACKING:
+                return reference
+        return None
+
+    def backing_path(self) -> str | None:
+        """The name of the backing image as seen from here: relative names count from the image's folder."""
+        reference = self.reference()
+        return resolve(reference.name, self.path) if reference else None
+
+    def members(self) -> list[Member]:
+        """This image and those below it, top first."""
+        listed = []
+        member: Member | None = self
+        while member is not None:
+            listed.append(member)
+            member = member.backing
+        return listed
+
+
+def resolve(name: bytes, image: str) -> str:
+    """A name in an image as a path: relative to the image's own folder, as the image itself was named."""
+    text = os.fsdecode(name)
+    if text.startswith("file:"):
+        text = text[5:]
+    if text.startswith("json:") or text.startswith("/"):
+        return text
+    return os.path.join(os.path.dirname(image), text)
+
+
+def protocol(text: str) -> str:
+    """The protocol that a file name names (proto:rest with no slash before the colon), or an empty string."""
+    head, colon, _ = text.partition(":")
+    return head if colon and head and "/" not in head and head != "file" else ""
+
+
+def plain(path: str) -> str:
+    """A name from the command line as a path. Raises InstarError for protocols, which are not plain files."""
+    if path.startswith("file:"):
+        rest = path[5:]
+        return rest[2:] if rest.startswith("///") else rest
+    name = protocol(path)
+    if name == "json":
+        raise InstarError("json: names are not supported", kind=ErrorKind.UNSUPPORTED, path=path)
+    if name:
+        raise InstarError(f"Unknown protocol '{name}'", kind=ErrorKind.UNSUPPORTED, path=path)
+    return path
+
+
+def open_member(
+    path: str,
+    settings: Settings,
+    operation: str,
+    *,
+    format: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    device: Device | None = None,
+    whole: bool = True,
+) -> Member:
+    """The image at `path`, its format decided, its own files open. Backing images are not followed.
+
+    With `whole` the data file and the extents are opened too; without, only what `info` of the format itself needs.
+    Raises InstarError with `path` set.
+    """
+    found = [device or devices.open_named(plain(path))]
+    session = None
+    try:
+        session = FormatSession(found, operation, settings, format, options)
+        name = format or probe.decide(session.probe(), settings, path)
+        info = session.info(name)
+        wanted = [r for r in info.references if r.role == Role.EXTENT or (r.role == Role.DATA and whole)]
+        if wanted:
+            session.close()
+            found += _open_parts(wanted, path, found[0], settings)
+            session = FormatSession(found, operation, settings, name, options)
+            info = session.info(name)
+        if not settings.force_share:
+            for opened in found:
+                locks.take(opened, claim(operation, name))
+        return Member(path, found, name, session, info)
+    except BaseException as error:
+        if session is not None:
+            session.close()
+        for opened in found:
+            opened.close()
+        if isinstance(error, InstarError) and (error.path is None or error.path != path):
+            error.path = path
+        raise
+
+
+def claim(operation: str, format: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The image locks that an operation takes on what it reads."""
+    if operation != "info":
+        return locks.READ
+    return locks.PLAIN if format == "raw" else locks.LOOK
+
+
+def _open_parts(wanted: list[Reference], path: str, image: Device, settings: Settings) -> list[Device]:
+    found: list[Device] = []
+    home = os.path.dirname(image.place())
+    try:
+        for reference in wanted:
+            found.append(open_reference(reference, path, home, settings))
+    except BaseException:
+        for opened in found:
+            opened.close()
+        raise
+    return found
+
+
+def open_reference(reference: Reference, path: str, home: str, settings: Settings) -> Device:
+    """The file that the image at `path` (really in the folder `home`) refers to, if policy allows.
+
+    Raises PolicyError or DeviceError.
+    """
+    refused = policy.allowed(reference.role, settings)
+    if refused:
+        name = os.fsdecode(reference.name)
+        raise PolicyError(f"{refused}: '{name}'", path=path)
+    name = os.fsdecode(reference.name)
+    target = name if name.startswith("/") else os.path.join(os.path.dirname(path), name)
+    if reference.role == Role.BACKING:
+        target = resolve(reference.name, path)
+    place = devices.Place(target)
+    try:
+        policy.judge(reference.role, place, home, settings)
+        return place.open()
+    finally:
+        place.close()
+
+
+def open_chain(
+    path: str,
+    settings: Settings,
+    operation: str,
+    *,
+    format: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    whole: bool = True,
+    shallow: bool = False,
+) -> Member:
+    """The image and every image below it, linked by Member.backing. Closing the top closes all.
+
+    `shallow` names the errors of backing images as `info` does: by the backing image's own name.
+    """
+    top = open_member(path, settings, operation, format=format, options=options, whole=whole)
+    try:
+        seen = {top.devices[0].identity}
+        member = top
+        for _ in range(limits.CHAIN_DEPTH):
+            reference = member.reference()
+            if reference is None:
+                return top
+            try:
+                member.backing = _open_backing(member, reference, seen, settings, operation, whole)
+            except InstarError as error:
+                if not shallow:
+                    error.message = f"Could not open backing file: {error.message}"
+                    error.path = path
+                raise
+            member = member.backing
+        raise FormatError(
+            f"the backing chain is longer than {limits.CHAIN_DEPTH} images", kind=ErrorKind.LIMIT, path=path
+        )
+    except BaseException:
+        top.close()
+        raise
+
+
+def _open_backing(
+    member: Member, reference: Reference, seen: set[Any], settings: Settings, operation: str, whole: bool
+) -> Member:
+    target = resolve(reference.name, member.path)
+    rules = policy.policy(settings)
+    if protocol(target):
+        raise PolicyError(f"'{target}' names a protocol; backing files must be plain files", path=target)
+    if rules.declared and reference.format is None:
+        raise PolicyError(f"the format of the backing file '{target}' is not declared", path=target)
+    opened = open_reference(reference, member.path, member.home, settings)
+    if opened.identity in seen:
+        opened.close()
+        raise FormatError(f"Backing file '{target}' creates an infinite loop.", path=target)
+    seen.add(opened.identity)
+    declared = reference.format
+    if not rules.declared:
+        lenient = settings._replace(unsafe_quirks=True)
+        return open_member(target, lenient, operation, format=declared, device=opened, whole=whole)
+    return _confirmed(target, opened, declared, settings, operation, whole)
+
+
+def _confirmed(
+    target: str, opened: Device, declared: str | None, settings: Settings, operation: str, whole: bool
+) -> Member:
+    """The backing image, of the format it was declared to be, as its own probe confirms."""
+    strict = settings._replace(unsafe_quirks=False)
+    try:
+        member = open_member(target, strict, operation, device=opened, whole=whole)
+    except UnknownFormat as error:
+        raise PolicyError(
+            f"the backing file '{target}' shows no sign of being a {declared} disk", path=target
+        ) from error
+    if member.format != declared:
+        found = member.format
+        member.close()
+        raise PolicyError(f"the backing file '{target}' is {found}, not {declared} as the image says", path=target)
+    return member

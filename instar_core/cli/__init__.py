@@ -1,0 +1,1 @@
+"""The command line: one module a verb, text in and text out. Nothing outside imports it."""

@@ -1,0 +1,83 @@
+"""instar check: whether the structure of an image is sound."""
+
+from __future__ import annotations
+
+from instar_core.cli import output, values
+from instar_core.cli.fault import Later
+from instar_core.cli.getopt import Opt, Verb
+from instar_core.cli.info import one_file
+from instar_core.cli.printable import printable
+from instar_core.cli.render import check as render
+from instar_core.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from instar_core.cli.call import Call
+    from instar_core.cli.getopt import Parsed
+    from instar_core.results import CheckReport
+    from instar_core.types import Finding
+
+VERB = Verb(
+    "check",
+    ("[-f FMT] [-T CACHE_MODE] [-U]", "[--output human|json] [-q] FILE"),
+    "Check basic image integrity",
+    (
+        values.FORMAT,
+        values.IMAGE_OPTS,
+        Opt("cache", "T", "cache", "CACHE_MODE", ("cache mode (default: writeback)",)),
+        Opt(
+            "repair",
+            "r",
+            "repair",
+            "leaks|all",
+            ("repair errors of the given category in the image (not supported yet)",),
+            values.repair,
+        ),
+        values.SHARE,
+        values.OUTPUT,
+        values.QUIET,
+        Opt("chain", "", "chain", "", ("check the backing images too (not in qemu-img)",)),
+        values.OBJECT,
+    ),
+    (values.FILE,),
+)
+
+
+def run(call: Call, parsed: Parsed) -> int:
+    """Findings are told on standard error as they come, the report is printed; the exit code tells the result."""
+    path = one_file(parsed)
+    values.cache(parsed.get("cache"), "writeback", source=True)
+    if parsed.get("repair"):
+        if parsed.get("share"):
+            raise UsageError("force-share=on can only be used with read-only images", path=path)
+        raise Later("check --repair")
+    from instar_core.operations import check
+
+    format = parsed.get("format")
+    chain = parsed.get("chain", False)
+    reports: list[CheckReport] = []
+    if chain:
+        reports += check.check_chain(path, format=format, settings=call.settings, on_finding=_tell)
+    else:
+        reports.append(check.check(path, format=format, settings=call.settings, on_finding=_tell))
+    if not parsed.get("quiet"):
+        if parsed.get("output") == "json":
+            output.out(render.json(reports, steady=not call.as_qemu, chain=chain))
+        else:
+            for report in reports:
+                if chain:
+                    output.out(f"image: {printable(report.filename)}\n")
+                output.out(render.human(report))
+    return worst([render.code(report) for report in reports])
+
+
+def worst(codes: list[int]) -> int:
+    """The exit code of several reports: that a check failed counts most, then corruption, then leaks."""
+    for code in (render.FAILED, render.CORRUPT, render.LEAKS):
+        if code in codes:
+            return code
+    return render.CLEAN
+
+
+def _tell(finding: Finding) -> None:
+    output.err(printable(finding.text) + "\n")

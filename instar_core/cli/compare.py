@@ -1,0 +1,61 @@
+"""instar compare: whether two images hold the same."""
+
+from __future__ import annotations
+
+from instar_core.cli import names, output, progress, values
+from instar_core.cli.fault import Fault, Later
+from instar_core.cli.getopt import Opt, Verb
+from instar_core.cli.outcome import COMPARE_OPEN
+from instar_core.cli.render import compare as render
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from instar_core.cli.call import Call
+    from instar_core.cli.getopt import Parsed
+
+VERB = Verb(
+    "compare",
+    ("[-f FMT] [-F FMT] [-s] [-T CACHE]", "[-U] [-p] [-q] FILE1 FILE2"),
+    "Check if two images have the same contents",
+    (
+        Opt("first", "f", "a-format", "FMT", ("specify FILE1 image format explicitly (default: probing is used)",)),
+        Opt("second", "F", "b-format", "FMT", ("specify FILE2 image format explicitly (default: probing is used)",)),
+        values.IMAGE_OPTS,
+        Opt("strict", "s", "strict", "", ("strict mode, also check if sizes are equal",)),
+        Opt("cache", "T", "cache", "CACHE_MODE", ("images caching mode (default: writeback)",)),
+        values.SHARE._replace(help=("open images in shared mode for concurrent access",)),
+        values.PROGRESS,
+        values.QUIET,
+        values.OBJECT,
+    ),
+    (("FILE1, FILE2", ("names of the image files",)),),
+)
+
+
+def run(call: Call, parsed: Parsed) -> int:
+    """0 where the images are the same, 1 where they differ; the result is printed."""
+    if len(parsed.operands) != 2:
+        raise Fault("Expecting two image file names", usage=True)
+    if parsed.get("image_opts"):
+        raise Later("--image-opts")
+    values.cache(parsed.get("cache"), "writeback", source=True, code=COMPARE_OPEN)
+    quiet, strict = parsed.get("quiet", False), parsed.get("strict", False)
+    first, second = (names.local(name) for name in parsed.operands)
+    from instar_core.operations.compare import compare
+
+    wanted = parsed.get("progress", False) and not quiet
+    with progress.drawn(call, wanted=wanted, step=progress.COMPARE_STEP) as drawn:
+        found = compare(
+            first,
+            second,
+            first_format=parsed.get("first"),
+            second_format=parsed.get("second"),
+            strict=strict,
+            settings=call.settings,
+            progress=drawn,
+        )
+        if found.identical and isinstance(drawn, progress.Percent):
+            drawn.done()
+        if not quiet:
+            output.out(render.human(found, strict=strict))
+    return 0 if found.identical else 1

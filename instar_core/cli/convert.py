@@ -1,0 +1,129 @@
+"""instar convert: copies one or more images to another, in another format if wanted."""
+
+from __future__ import annotations
+
+from instar_core.cli import creating, names, optionlist, output, progress, values
+from instar_core.cli.convert_options import MOST_SPARSE, VERB
+from instar_core.cli.fault import Fault, Later
+from instar_core.errors import DeviceError, InstarError, UsageError
+from instar_core.types import Capability
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from instar_core.cli.call import Call
+    from instar_core.cli.getopt import Parsed
+
+__all__ = ["VERB", "run"]
+
+SPARSE = 4096
+PARALLEL = 8
+SECTOR = 512
+ENOENT = 2
+
+
+def run(call: Call, parsed: Parsed) -> int:
+    """The target holds what the sources hold, one behind the other. Nothing is printed but progress."""
+    consistent(parsed)
+    target_format = parsed.get("target_format", "raw")
+    operands = parsed.operands
+    if optionlist.wants_help(parsed.get("options")):
+        spec = creating.target(target_format)
+        output.out(creating.option_help(spec, operands[-1] if len(operands) > 1 else None))
+        return 0
+    if len(operands) < 2:
+        raise Fault("Must specify image file name")
+    source_cache = values.cache(parsed.get("source_cache"), "writeback", source=True)
+    sources = [names.local(name) for name in operands[:-1]]
+    target = names.local(operands[-1])
+    arguments = dict(wishes(parsed, target_format, len(sources)), source_cache=source_cache)
+    from instar_core.operations.convert import convert
+
+    wanted = parsed.get("progress", False) and not parsed.get("quiet")
+    with progress.drawn(call, wanted=wanted, step=progress.CONVERT_STEP) as drawn:
+        try:
+            convert(sources, target, target_format=target_format, settings=call.settings, progress=drawn, **arguments)
+        except InstarError as error:
+            if not at_target(error, sources, target) or parsed.get("no_create"):
+                raise
+            hint = error.hint.split("\n") if error.hint else ()
+            raise Fault(f"{target}: error while converting {target_format}: {error.message}", *hint) from error
+    return 0
+
+
+def at_target(error: InstarError, sources: list[str], target: str) -> bool:
+    """Whether the error is about the new image. Where it is a source too, what cannot be read is the source."""
+    if error.path != target:
+        return False
+    if target not in sources or isinstance(error, UsageError):
+        return True
+    return isinstance(error, DeviceError) and error.errno != ENOENT
+
+
+def consistent(parsed: Parsed) -> None:
+    """Raises Fault for options that contradict one another, the one that qemu-img reports first."""
+    given = parsed.values
+    if given.get("skip_broken") and not given.get("bitmaps"):
+        raise Fault("Use of --skip-broken-bitmaps requires --bitmaps")
+    if given.get("compress") and given.get("offload"):
+        raise Fault("Cannot enable copy offloading when -c is used")
+    if "sparse" in given and given.get("offload"):
+        raise Fault("Cannot enable copy offloading when -S is used")
+    if given.get("salvage") and given.get("offload"):
+        raise Fault("Cannot use copy offloading in salvaging mode")
+    if given.get("target_opts") and not given.get("no_create"):
+        raise Fault("--target-image-opts requires use of -n flag")
+    if given.get("no_create") and "options" in given:
+        raise Fault("-o has no effect when skipping image creation")
+    if given.get("target_zero") and not given.get("no_create"):
+        raise Fault("--target-is-zero requires use of -n flag")
+    if given.get("image_opts") and given.get("format"):
+        raise Fault("--image-opts and --format are mutually exclusive")
+    for key, name in (("image_opts", "--image-opts"), ("target_opts", "--target-image-opts"), ("bitmaps", "--bitmaps")):
+        if given.get(key):
+            raise Later(name)
+
+
+def wishes(parsed: Parsed, target_format: str, sources: int) -> dict[str, Any]:
+    """The arguments of the operation, checked against the format of the target."""
+    given = parsed.values
+    spec = creating.target(target_format)
+    create = not given.get("no_create")
+    options = creating.checked(given.get("options"), spec) if create else {}
+    backing = options.pop("backing_file", given.get("backing"))
+    backing_format = options.pop("backing_fmt", given.get("backing_format"))
+    if given.get("snapshot") is not None and sources > 1:
+        raise Fault("No support for concatenating multiple snapshot")
+    if backing is not None and sources > 1:
+        raise Fault("Having a backing file for the target makes no sense when concatenating multiple input images")
+    if create:
+        creating.backable(spec, backing, backing_format)
+    if backing is not None and create and backing_format is None:
+        raise Fault("Use of backing file requires explicit backing format")
+    if given.get("compress"):
+        if Capability.COMPRESS not in spec.capabilities:
+            raise Fault("Compression not supported for this file format")
+        if options.get("encryption", "off") in optionlist.TRUE or "encrypt.format" in options:
+            raise Fault("Compression and encryption not supported at the same time")
+        if options.get("preallocation", "off") != "off":
+            raise Fault("Compression and preallocation not supported at the same time")
+    options.pop("size", None)
+    sparse = given.get("sparse", SPARSE)
+    return {
+        "source_format": given.get("format"),
+        "options": options,
+        "compress": bool(given.get("compress")),
+        "snapshot": given.get("snapshot"),
+        "backing": backing,
+        "backing_format": backing_format,
+        "create": create,
+        "target_is_zero": bool(given.get("target_zero")),
+        "sparse": min(sparse, MOST_SPARSE) // SECTOR * SECTOR,
+        "target_cache": values.cache(given.get("target_cache"), "unsafe"),
+        "copy_offload": bool(given.get("offload")),
+        "parallel": given.get("parallel", PARALLEL),
+        "out_of_order": bool(given.get("out_of_order")),
+        "salvage": bool(given.get("salvage")),
+        "rate": given.get("rate", 0),
+    }

@@ -1,0 +1,70 @@
+"""instar info: what an image says of itself."""
+
+from __future__ import annotations
+
+from instar_core.cli import names, output, values
+from instar_core.cli.fault import Fault, Later
+from instar_core.cli.getopt import Opt, Verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from instar_core.cli.call import Call
+    from instar_core.cli.getopt import Parsed
+
+VERB = Verb(
+    "info",
+    ("[-f FMT] [--backing-chain] [-U] [--output human|json] FILE",),
+    "Display information about the image",
+    (
+        values.FORMAT,
+        values.IMAGE_OPTS,
+        Opt(
+            "chain",
+            "",
+            "backing-chain",
+            "",
+            ("display information about the backing chain for copy-on-write overlays",),
+        ),
+        Opt("cache", "t", "cache", "CACHE", ("cache mode for FILE (default: writeback)",)),
+        values.SHARE,
+        Opt("limits", "", "limits", "", ("show detected block limits (may depend on options, e.g. cache mode)",)),
+        values.OUTPUT,
+        values.OBJECT,
+    ),
+    (values.FILE,),
+)
+
+
+def run(call: Call, parsed: Parsed) -> int:
+    """The facts are printed."""
+    path = one_file(parsed)
+    values.cache(parsed.get("cache"), "writeback")
+    from instar_core.operations.info import info
+
+    chain = parsed.get("chain", False)
+    disks = info(
+        path, format=parsed.get("format"), chain=chain, limits=parsed.get("limits", False), settings=call.settings
+    )
+    from instar_core.cli.render import info as render
+
+    if parsed.get("output") == "json":
+        output.out(render.json(disks, call.settings, chain=chain))
+    else:
+        output.out(render.human(disks, call.settings))
+    return 0
+
+
+def one_file(parsed: Parsed) -> str:
+    """The path of the one image that the verb is called with."""
+    if len(parsed.operands) != 1:
+        raise Fault("Expecting one image file name", usage=True)
+    plain_only(parsed)
+    return names.local(parsed.operands[0])
+
+
+def plain_only(parsed: Parsed) -> None:
+    """Raises Fault where images are described by option strings."""
+    if parsed.get("image_opts"):
+        if parsed.get("format"):
+            raise Fault("--image-opts and --format are mutually exclusive")
+        raise Later("--image-opts")

@@ -1,0 +1,149 @@
+"""The entry point of both commands, instar and qemu-img: the name decides, then the verb's module does."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from instar_core.cli import deaf, extras, getopt, output, settings_load, version
+from instar_core.cli.call import QEMU_IMG, Call, shown_name
+from instar_core.cli.fault import Fault, HelpWanted
+from instar_core.errors import InstarError
+from instar_core.settings import DEFAULTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+    from typing import Any, Final
+
+VERBS: Final = ("check", "compare", "convert", "create", "info", "map", "measure", "snapshot")
+"""Verbs of qemu-img that there are."""
+OWN: Final = ("config", "formats")
+"""Verbs that qemu-img does not have; they exist under the name instar only."""
+LATER: Final = ("amend", "bench", "bitmap", "commit", "dd", "rebase", "resize")
+"""Verbs of qemu-img that are still missing."""
+
+STANDARD: Final = (
+    getopt.HELP,
+    getopt.Opt("version", "V", "version", "", ("display version info and exit",)),
+    getopt.Opt("trace", "T", "trace", "TRACE", ("accepted for compatibility; does nothing",)),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit code of a whole command line (`argv[0]` is the name it is called by). Prints; never raises.
+
+    With INSTAR_DEBUG=1 in the environment errors of instar itself are raised.
+    """
+    words = list(sys.argv) if argv is None else list(argv)
+    typed = shown_name(words[0] if words else "instar")
+    name = os.path.basename(typed)
+    call = Call(typed, name, name == QEMU_IMG, "", DEFAULTS)
+    try:
+        with deaf.Deaf():
+            code = _guarded(call, words[1:])
+        output.flush()
+    except BrokenPipeError:
+        return _silenced()
+    except OSError as error:  # the last of the output could not be written
+        return _told(call, error)
+    return code
+
+
+def _guarded(call: Call, words: list[str]) -> int:
+    try:
+        return start(call, words)
+    except BrokenPipeError:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        return _told(call, error)
+
+
+def start(call: Call, words: list[str]) -> int:
+    """Carries out the command line after the name. Raises what goes wrong."""
+    values: dict[str, Any] = {}
+    scanner = getopt.Scanner(words, STANDARD, getopt.STOP, extras.EXTRAS)
+    for option, text in scanner:
+        if option is None:
+            continue
+        if option.key == "help":
+            from instar_core.cli import help_text
+
+            output.out(help_text.overview(call))
+            return 0
+        if option.key == "version":
+            output.out(version.told(call.qemu))
+            return 0
+        getopt.keep(values, option, text)
+    rest = words[scanner.at :]
+    if not rest:
+        raise Fault("Not enough arguments", usage=True)
+    verb = rest[0]
+    if verb not in VERBS and (call.qemu or verb not in OWN):
+        if verb in LATER:
+            raise Fault(f"the command {verb} is not supported yet")
+        raise Fault(f"Command not found: {verb}", usage=True)
+    return _run(call._replace(verb=verb), rest[1:], values)
+
+
+def _run(call: Call, words: Sequence[str], values: dict[str, Any]) -> int:
+    module = verb_module(call.verb)
+    try:
+        parsed = getopt.parse(module.VERB, words, extras.EXTRAS)
+        parsed.values.update({**values, **parsed.values})
+        held = settings_load.load(parsed.values, qemu=call.qemu)
+        settings = settings_load.settings(held, force_share=parsed.get("share", False))
+        code: int = module.run(call._replace(settings=settings), parsed)
+    except HelpWanted:
+        from instar_core.cli import help_text
+
+        output.out(help_text.verb(call, module.VERB))
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        return _told(call, error)
+    return code
+
+
+def verb_module(verb: str) -> ModuleType:
+    """The module of a verb: it has VERB and run(call, parsed)."""
+    name = f"instar_core.cli.{verb}"
+    __import__(name)
+    return sys.modules[name]
+
+
+def _told(call: Call, error: BaseException) -> int:
+    """The exit code for the error, its text printed."""
+    from instar_core.cli import outcome
+
+    if isinstance(error, KeyboardInterrupt):
+        return outcome.INTERRUPTED
+    if isinstance(error, Fault):
+        text, code = outcome.usage(call, error)
+    elif isinstance(error, InstarError):
+        text, code = outcome.failure(call, error)
+    elif os.environ.get("INSTAR_DEBUG") == "1":
+        raise error
+    else:
+        text, code = outcome.unexpected(call, error)
+    try:
+        output.err(text)
+    except BrokenPipeError:
+        return _silenced()
+    return code
+
+
+def _silenced() -> int:
+    """Standard output leads nowhere, so that the interpreter's last flush does not complain."""
+    from instar_core.cli import outcome
+
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        pass
+    finally:
+        os.close(null)
+    return outcome.PIPE

@@ -1,0 +1,1 @@
+"""Moving bytes between descriptors without reading meaning into them."""

@@ -1,0 +1,179 @@
+"""Stored pieces on their way through the codec workers, ahead of the buffers that want them."""
+
+from __future__ import annotations
+
+from instar_core.dataplane.coding import DECODE
+from instar_core.errors import ErrorKind, FormatError, InstarError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from instar_core.dataplane.coding import CodecPool, Job
+    from instar_core.piece import Piece
+
+CHUNK = 256 << 10
+"""Content of a coding by sectors that goes to a worker as one piece."""
+
+
+class Want:
+    """Something to be decoded: one whole unit, or some sectors. Its first `skip` bytes are not wanted."""
+
+    __slots__ = ("index", "job", "number", "offset", "piece", "room", "skip", "stored", "users")
+
+    def __init__(self, piece: Piece, offset: int, stored: int, room: int, number: int = 0, skip: int = 0) -> None:
+        self.piece = piece
+        self.offset = offset
+        self.stored = stored
+        self.room = room
+        self.number = number
+        self.skip = skip
+        self.users = 0
+        self.job: Job | None = None
+        self.index = 0
+
+
+Part = tuple[int, int, int, Want]
+"""(place in the buffer, length, where that starts in what the want decodes to, the want)"""
+
+
+class Decoding:
+    """Pieces announced in order are decoded ahead; `result` must be asked for in the same order."""
+
+    def __init__(self, pool: CodecPool | None) -> None:
+        self._pool = pool
+        self._queue: list[Want] = []
+        self._at = 0
+        self._open: Job | None = None
+        self._flight: dict[int, tuple[Job, int]] = {}
+        self._last: Want | None = None
+        self._coding: object = None
+
+    def announce(self, place: int, piece: Piece) -> list[Part]:
+        """The parts that the piece is made of; they are queued for the workers."""
+        coding = piece.coding
+        assert coding is not None
+        if self._pool is None:
+            raise FormatError(f"no way to decode '{coding.name}'", kind=ErrorKind.UNSUPPORTED)
+        if coding.whole:
+            last = self._last
+            key = piece.descriptor, piece.offset, piece.stored
+            if (
+                last
+                and last.users
+                and (last.piece.descriptor, last.offset, last.stored) == key
+                and last.piece.coding is coding
+            ):
+                last.users += 1
+                return [(place, piece.length, piece.skip, last)]
+            want = Want(piece, piece.offset, piece.stored, coding.unit)
+            return [self._add(place, piece.length, piece.skip, want)]
+        parts = []
+        first = piece.start - piece.origin
+        at, end = first, first + piece.length
+        while at < end:
+            stop = min(end, at - at % CHUNK + CHUNK)
+            skip = at % coding.unit
+            number = at // coding.unit
+            length = -(-stop // coding.unit) * coding.unit - (at - skip)
+            want = Want(piece, piece.offset + at - first - skip, length, length, number)
+            parts.append(self._add(place + at - first, stop - at, skip, want))
+            at = stop
+        return parts
+
+    def _add(self, place: int, length: int, skip: int, want: Want) -> Part:
+        want.users = 1
+        self._queue.append(want)
+        self._last = want
+        return place, length, skip, want
+
+    def feed(self) -> bool:
+        """As much as the workers can hold is with them; whether there is more. Raises DeviceError."""
+        while self._at < len(self._queue):
+            want = self._queue[self._at]
+            coding = want.piece.coding
+            assert coding is not None and self._pool is not None
+            if self._open is not None and self._coding is not coding:
+                self._submit()
+            if self._open is None:
+                self._open = self._pool.job(DECODE, coding, must=not self._flight)
+                self._coding = coding
+                if self._open is None:
+                    return True
+            piece = want.piece
+            if not self._open.read(
+                piece.descriptor, want.offset, want.stored, want.room, limit=piece.limit, number=want.number
+            ):
+                if not self._open.count:
+                    raise FormatError(
+                        "a stored piece is longer than any unit", kind=ErrorKind.LIMIT, offset=want.offset
+                    )
+                self._submit()
+                continue
+            want.job, want.index = self._open, self._open.count - 1
+            job, users = self._flight.get(id(self._open), (self._open, 0))
+            self._flight[id(job)] = job, users + 1
+            self._at += 1
+        if self._at > 4096:
+            del self._queue[: self._at]
+            self._at = 0
+        self._submit()
+        return False
+
+    def _submit(self) -> None:
+        if self._open is not None:
+            job, self._open = self._open, None
+            job.submit()
+
+    def take(self, part: Part, view: memoryview) -> None:
+        """The part's place in the view holds its content. Raises FormatError where it does not decode."""
+        place, length, skip, want = part
+        while want.job is None:
+            if self.feed() and want.job is None:
+                raise RuntimeError("decoded pieces were not taken in the order of their announcement")
+        if want.job is self._open:
+            self._submit()
+        content = self._result(want)
+        if skip + length > len(content):
+            raise FormatError(
+                f"error while reading at byte {want.piece.start}: compressed data is too short",
+                kind=ErrorKind.CORRUPT,
+                offset=want.offset,
+            )
+        view[place : place + length] = content[skip : skip + length]
+        want.users -= 1
+        if not want.users:
+            self._drop(want.job)
+
+    def _result(self, want: Want) -> memoryview:
+        job = want.job
+        assert job is not None
+        job.wait()
+        if job.failure and job.failure[0] <= want.index:
+            raise FormatError(
+                f"error while reading at byte {want.piece.start}: {job.failure[1]}",
+                kind=ErrorKind.CORRUPT,
+                offset=want.offset,
+            )
+        return job.result(want.index)
+
+    def _drop(self, job: Job) -> None:
+        _, users = self._flight[id(job)]
+        if users > 1:
+            self._flight[id(job)] = job, users - 1
+            return
+        del self._flight[id(job)]
+        job.release()
+
+    def close(self) -> None:
+        """No job is left in flight, whatever became of it."""
+        self._queue.clear()
+        if self._open is not None:
+            job, self._open = self._open, None
+            self._flight.pop(id(job), None)
+            job.release()
+        for job, _ in list(self._flight.values()):
+            try:
+                job.wait()
+            except InstarError:
+                continue
+            job.release()
+        self._flight.clear()

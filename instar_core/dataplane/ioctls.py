@@ -1,0 +1,126 @@
+"""Requests to the kernel that the os module lacks: block devices, shared extents, file attributes, fallocate's modes.
+
+The numbers are those of linux/fs.h and linux/falloc.h, the same on every architecture that Python runs on but a few
+(MIPS, PowerPC, SPARC encode directions differently; there these calls fail with ENOTTY, as if unsupported).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from struct import Struct
+
+BLKGETSIZE64 = 0x80081272
+BLKSSZGET = 0x1268
+BLKDISCARD = 0x1277
+BLKZEROOUT = 0x127F
+FICLONERANGE = 0x4020940D
+FS_IOC_GETFLAGS = 0x80086601
+FS_IOC_SETFLAGS = 0x40086602
+FS_IOC_FSGETXATTR = 0x801C581F
+FS_IOC_FSSETXATTR = 0x401C5820
+
+FS_NOCOW_FL = 0x00800000
+FS_XFLAG_EXTSIZE = 0x00000800
+
+KEEP_SIZE = 0x01
+PUNCH_HOLE = 0x02
+ZERO_RANGE = 0x10
+
+CLONE = Struct("=qQQQ")
+"""src_fd, src_offset, src_length, dest_offset"""
+RANGE = Struct("=QQ")
+"""start, length"""
+FLAGS = Struct("=q")
+XATTR = Struct("=IIIII8s")
+"""fsx_xflags, fsx_extsize, fsx_nextents, fsx_projid, fsx_cowextsize, padding"""
+
+UNSUPPORTED = frozenset(
+    {errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.EPERM, errno.ETXTBSY, errno.EISDIR}
+)
+"""What the kernel answers where a request is not for this kind of file."""
+
+
+def device_size(descriptor: int) -> int:
+    """The size of a block device in bytes."""
+    return int.from_bytes(fcntl.ioctl(descriptor, BLKGETSIZE64, bytes(8)), "little")
+
+
+def sector_size(descriptor: int) -> int:
+    """The logical sector size of a block device in bytes."""
+    return int.from_bytes(fcntl.ioctl(descriptor, BLKSSZGET, bytes(4)), "little")
+
+
+def discard(descriptor: int, offset: int, length: int) -> bool:
+    """The range of a block device is given up; whether the device can do that. It need not read as zeros after."""
+    return _try(descriptor, BLKDISCARD, RANGE.pack(offset, length))
+
+
+def zero_out(descriptor: int, offset: int, length: int) -> bool:
+    """The range of a block device reads as zeros; whether the kernel could do that."""
+    return _try(descriptor, BLKZEROOUT, RANGE.pack(offset, length))
+
+
+def clone(source: int, source_offset: int, target: int, target_offset: int, length: int) -> bool:
+    """Both files share the range; whether their file system can do that. Nothing is copied either way."""
+    return _try(target, FICLONERANGE, CLONE.pack(source, source_offset, length, target_offset))
+
+
+def no_copy_on_write(descriptor: int) -> bool:
+    """An empty file is written in place from now on (btrfs); whether its file system knows that."""
+    try:
+        (flags,) = FLAGS.unpack(fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, bytes(8)))
+    except OSError:
+        return False
+    return _try(descriptor, FS_IOC_SETFLAGS, FLAGS.pack(flags | FS_NOCOW_FL))
+
+
+def extent_size_hint(descriptor: int, length: int) -> bool:
+    """The file system allocates the file in extents of this length (XFS); whether it knows that."""
+    try:
+        flags, _, extents, project, cow, rest = XATTR.unpack(
+            fcntl.ioctl(descriptor, FS_IOC_FSGETXATTR, bytes(XATTR.size))
+        )
+    except OSError:
+        return False
+    changed = XATTR.pack(flags | FS_XFLAG_EXTSIZE, length, extents, project, cow, rest)
+    return _try(descriptor, FS_IOC_FSSETXATTR, changed)
+
+
+def punch(descriptor: int, offset: int, length: int) -> bool:
+    """The range of a file is a hole; whether its file system can do that. The size stays."""
+    return _fallocate(descriptor, PUNCH_HOLE | KEEP_SIZE, offset, length)
+
+
+def zero_range(descriptor: int, offset: int, length: int) -> bool:
+    """The range of a file is allocated and reads as zeros; whether its file system can do that. The file may grow."""
+    return _fallocate(descriptor, ZERO_RANGE, offset, length)
+
+
+def _try(descriptor: int, request: int, argument: bytes) -> bool:
+    """Whether the request is one for this descriptor; other failures are raised as OSError."""
+    try:
+        fcntl.ioctl(descriptor, request, argument)
+    except OSError as error:
+        if error.errno in UNSUPPORTED:
+            return False
+        raise
+    return True
+
+
+def _fallocate(descriptor: int, mode: int, offset: int, length: int) -> bool:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    # fallocate64 where off_t may have 32 bits; the same function elsewhere, and the only one in musl has the plain name.
+    call = getattr(libc, "fallocate64", None) or libc.fallocate
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    while call(descriptor, mode, offset, length):
+        code = ctypes.get_errno()
+        if code == errno.EINTR:
+            continue
+        if code in UNSUPPORTED or code == errno.ENODEV:
+            return False
+        raise OSError(code, os.strerror(code))
+    return True

@@ -1,0 +1,140 @@
+"""Where there is something: zeros in buffers, holes in files."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GRAIN = 4096
+"""Zeros are looked for in steps of this: what file systems can leave out."""
+
+WIDE = 64 << 10
+ZEROS = bytes(1 << 20)
+"""Zeros to compare and write with: making them anew costs far more than using them."""
+
+
+def is_zero(buffer: bytes | bytearray, start: int, length: int) -> bool:
+    """Whether this part of the buffer holds only zeros."""
+    # startswith compares by memcmp; == of memoryviews is 40 times slower, and a slice of a bytearray copies.
+    at, end = start, start + length
+    starts = buffer.startswith
+    while at < end:
+        step = min(len(ZEROS), end - at)
+        if not starts(ZEROS if step == len(ZEROS) else memoryview(ZEROS)[:step], at):
+            return False
+        at += step
+    return True
+
+
+def data_ranges(
+    buffer: bytes | bytearray, start: int, length: int, granularity: int = GRAIN, phase: int = 0
+) -> list[tuple[int, int]]:
+    """The parts of buffer[start : start + length] that are not zeros, as ascending (offset in the buffer, length).
+
+    Runs of zeros shorter than `granularity` count as data; zeros are looked for in blocks of at most GRAIN bytes, whose
+    boundaries are where (offset - start + phase) is a multiple of the block.
+    """
+    if not length:
+        return []
+    block = min(granularity, GRAIN)
+    starts = buffer.startswith
+    zeros, wide = ZEROS[:block], ZEROS[:WIDE]
+    end = start + length
+    found: list[tuple[int, int]] = []
+    data = -1
+    at = start
+    first = -phase % block
+    if first:
+        step = min(first, length)
+        if not is_zero(buffer, at, step):
+            data = at
+        at += step
+    while at + block <= end:
+        if not starts(zeros, at):
+            if data < 0:
+                data = at
+            at += block
+            continue
+        if data >= 0:
+            found.append((data, at - data))
+            data = -1
+        at += block
+        while at + WIDE <= end and starts(wide, at):
+            at += WIDE
+    if at < end:
+        if is_zero(buffer, at, end - at):
+            if data >= 0:
+                found.append((data, at - data))
+                data = -1
+        elif data < 0:
+            data = at
+    if data >= 0:
+        found.append((data, end - data))
+    return joined(found, granularity) if granularity > block else found
+
+
+def joined(ranges: list[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
+    """The same ranges, those less than `gap` bytes apart made one."""
+    made: list[tuple[int, int]] = []
+    for at, length in ranges:
+        if made and at - (made[-1][0] + made[-1][1]) < gap:
+            made[-1] = (made[-1][0], at + length - made[-1][0])
+        else:
+            made.append((at, length))
+    return made
+
+
+def within(ranges: list[tuple[int, int]], at: int, length: int) -> list[tuple[int, int]]:
+    """The parts of ascending ranges that lie in [at, at + length)."""
+    end = at + length
+    return [(max(at, a), min(end, a + n) - max(at, a)) for a, n in ranges if a < end and a + n > at]
+
+
+def rounded(ranges: list[tuple[int, int]], origin: int, unit: int, end: int) -> list[tuple[int, int]]:
+    """The ranges widened to multiples of `unit` counted from `origin`, up to `end`, those that then touch made one."""
+    made: list[tuple[int, int]] = []
+    for at, length in ranges:
+        first = at - (at - origin) % unit
+        last = min(end, at + length + (origin - at - length) % unit)
+        if made and first <= made[-1][0] + made[-1][1]:
+            made[-1] = (made[-1][0], last - made[-1][0])
+        else:
+            made.append((first, last - first))
+    return made
+
+
+def file_extents(descriptor: int, start: int, length: int, least: int = 0) -> Iterator[tuple[int, int, bool]]:
+    """The range of a file as (offset, length, is data), ascending and covering it; past the end of the file is a hole.
+
+    Holes shorter than `least` bytes are given as data. A file that does not tell its holes is all data.
+    """
+    at, end = start, start + length
+    begun = -1
+    while at < end:
+        try:
+            data = min(os.lseek(descriptor, at, os.SEEK_DATA), end)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                at, begun = end, (at if begun < 0 else begun)
+                break
+            data = end
+        if data > at and (data - at >= least or data == end):
+            if begun >= 0:
+                yield begun, at - begun, True
+                begun = -1
+            yield at, data - at, False
+        elif data > at and begun < 0:
+            begun = at
+        if data < end:
+            if begun < 0:
+                begun = data
+            hole = min(os.lseek(descriptor, data, os.SEEK_HOLE), end)
+            at = hole if hole > data else end  # a file that changes meanwhile must not hold us here
+        else:
+            at = end
+    if begun >= 0:
+        yield begun, end - begun, True

@@ -1,0 +1,103 @@
+"""An image as a file object: its virtual disk, read at any place."""
+
+from __future__ import annotations
+
+import io
+
+from instar_core import chain as chains
+from instar_core import merge, stretches
+from instar_core.operations import layers
+from instar_core.operations.info import describe
+from instar_core.operations.map import joined, ranges
+from instar_core.settings import DEFAULTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from instar_core.piece import Piece
+    from instar_core.results import DiskInfo, MapRange
+    from instar_core.settings import Settings
+
+
+class Disk(io.RawIOBase):
+    """The virtual disk of an image and its chain, read-only. A context manager; not for several threads at once."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        format: str | None = None,
+        snapshot: str | None = None,
+        settings: Settings = DEFAULTS,
+    ) -> None:
+        super().__init__()
+        self._top = chains.open_chain(path, settings, "map", format=format)
+        try:
+            self._layer = layers.chosen(self._top, snapshot)
+            from instar_core.dataplane.content import Content
+
+            self._content = Content(self._pieces)
+        except BaseException:
+            self._top.close()
+            raise
+        self.size = merge.layer_size(self._top, self._layer)
+        self._at = 0
+
+    @property
+    def info(self) -> DiskInfo:
+        """What the image says of itself."""
+        return describe(self._top)
+
+    def extents(self, start: int = 0, length: int | None = None) -> Iterator[MapRange]:
+        """Where the content of the window lies, as `map` says it."""
+        stop = self.size if length is None else min(self.size, start + length)
+        return joined(ranges(self._top, start, stop - start)) if start < stop else iter(())
+
+    def _pieces(self, start: int, length: int) -> Iterator[Piece]:
+        return stretches.pieces(self._top, self._layer, start, length)
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """The next read starts there."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"negative seek position {base + offset}")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        """Where the next read starts."""
+        return self._at
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """The buffer's start holds the next bytes of the disk; their number is returned, 0 at its end."""
+        length = max(0, min(len(buffer), self.size - self._at))
+        if length:
+            buffer[:length] = self._content.read(self._at, length)
+            self._at += length
+        return length
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Bytes at an offset, short at the end of the disk; the position stays."""
+        length = max(0, min(length, self.size - offset))
+        return self._content.read(offset, length) if length else b""
+
+    def close(self) -> None:
+        """The image is closed."""
+        if not self.closed:
+            self._content.close()
+            self._top.close()
+        super().close()
+
+
+def open(path: str, *, format: str | None = None, snapshot: str | None = None, settings: Settings = DEFAULTS) -> Disk:
+    """The virtual disk of the image at `path`, open for reading. Raises InstarError."""
+    return Disk(path, format=format, snapshot=snapshot, settings=settings)

@@ -1,0 +1,126 @@
+"""Making a new image: the dialogue with its format's writer, in a session that sees no untrusted byte."""
+
+from __future__ import annotations
+
+import os
+
+from instar_core import options as optionlists
+from instar_core import registry
+from instar_core.errors import ErrorKind, InstarError, UsageError
+from instar_core.session import FormatSession
+from instar_core.types import Capability, Create
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from instar_core.chain import Member
+    from instar_core.device import Device
+    from instar_core.options import Value
+    from instar_core.session import Dialogue
+    from instar_core.settings import Settings
+    from instar_core.target import Target
+    from instar_core.types import FormatSpec
+
+
+class Order:
+    """What is to be made, decided before anything is opened or created: format, options, size, backing."""
+
+    def __init__(self, path: str, format: str, given: Mapping[str, str], settings: Settings) -> None:
+        self.path = path
+        self.settings = settings
+        self.spec: FormatSpec = registry.spec(format)
+        if Capability.CREATE not in self.spec.capabilities:
+            raise InstarError(f"Format driver '{format}' does not support image creation", kind=ErrorKind.UNSUPPORTED)
+        self.given = dict(given)
+        self.known = optionlists.table(self.spec)
+        self.values: dict[str, Value] = optionlists.parse(self.known, self.given)
+        self.compress = False
+        self.backing: dict[str, object] | None = None
+
+    def take_backing(self, name: str | None, format: str | None) -> None:
+        """The backing file given apart from the option list counts; it may not be named twice."""
+        for key, value in (("backing_file", name), ("backing_fmt", format)):
+            if value is None:
+                continue
+            if key not in self.values:
+                what = "Backing file" if key == "backing_file" else "Backing format"
+                raise UsageError(f"{what} not supported for file format '{self.spec.name}'", path=self.path)
+            self.values[key] = value
+            self.given[key] = value
+
+    def printed(self, size: int) -> tuple[tuple[str, object], ...]:
+        """The options as `create` announces them: those with a value, in the format's order; text as the user gave
+        it."""
+        listed: list[tuple[str, object]] = []
+        for option in self.spec.options:
+            if option.name == "size":
+                listed.append(("size", size))
+                continue
+            value = self.values.get(option.name)
+            if value is None:
+                continue
+            if option.type == "bool":
+                given = self.given.get(option.name)
+                listed.append((option.name, given if given is not None else "on" if value else "off"))
+            else:
+                listed.append((option.name, value))
+        return tuple(listed)
+
+    def request(self, size: int) -> Create:
+        """The request that the plugin gets, with the time and the entropy that it may need."""
+        import time
+
+        return Create(
+            size,
+            self.values,
+            os.fsencode(os.path.basename(self.path)),
+            time.time_ns(),
+            os.urandom(64),
+            self.compress,
+            self.backing,
+        )
+
+    def session(self) -> FormatSession:
+        """A session of the writer. It is always a jailed process (or inline, where that was asked for by name)."""
+        place = "inline" if self.settings.sandbox == "inline" else "process"
+        return FormatSession([], "write", self.settings._replace(sandbox=place), self.spec.name)
+
+    def dialogue(self, session: FormatSession, size: int) -> Dialogue:
+        """The dialogue, its geometry stated. Raises FormatError with the path where the options do not fit."""
+        try:
+            return session.write(self.spec.name, self.request(size))
+        except InstarError as error:
+            error.path = self.path
+            raise
+
+
+def describe_backing(member: Member, stored: str, format: str | None) -> dict[str, object]:
+    """What a writer is told of the backing image."""
+    return {
+        "name": os.fsencode(stored),
+        "format": format,
+        "size": member.info.virtual_size,
+        "details": dict(member.info.details),
+    }
+
+
+def prepare_file(device: Device, order: Order) -> None:
+    """The file options that are the host's own are set on the still empty file: nocow and the extent size hint."""
+    from instar_core.dataplane import ioctls
+
+    if order.values.get("nocow"):
+        ioctls.set_nocow(device.descriptor)
+    hint = order.values.get("extent_size_hint")
+    if hint is None:
+        hint = 1 << 20
+    if hint:
+        ioctls.set_extent_size_hint(device.descriptor, int(hint))
+
+
+def open_target(target: Target, order: Order, dialogue: Dialogue, *, create: bool = True) -> None:
+    """The files of the new image are there and empty."""
+    device = target.take(order.path, create=create)
+    if not device.block:
+        prepare_file(device, order)
+    target.take_further(dialogue.geometry, keep=bool(order.values.get("keep_data_file")))

@@ -1,0 +1,85 @@
+"""measure: how many bytes a new image would need."""
+
+from __future__ import annotations
+
+from instar_core import chain as chains
+from instar_core import merge
+from instar_core.errors import ErrorKind, InstarError
+from instar_core.making import Order
+from instar_core.operations import layers
+from instar_core.results import Measurement
+from instar_core.settings import DEFAULTS
+from instar_core.types import Capability, Kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from instar_core.chain import Member
+    from instar_core.settings import Settings
+    from instar_core.types import Geometry, Layer
+
+
+def measure(
+    path: str | None = None,
+    *,
+    size: int | None = None,
+    format: str | None = None,
+    target_format: str = "raw",
+    options: Mapping[str, str] | None = None,
+    snapshot: str | None = None,
+    settings: Settings = DEFAULTS,
+) -> Measurement:
+    """Bytes that an image of `target_format` would need for the content of the image at `path`, or for an empty disk of
+    `size` bytes, and when fully allocated. Raises InstarError, of kind UNSUPPORTED for a format that cannot tell.
+    """
+    order = Order("", target_format, options or {}, settings)
+    if Capability.MEASURE not in order.spec.capabilities:
+        raise InstarError(
+            f"Block driver '{target_format}' does not support size measurement", kind=ErrorKind.UNSUPPORTED
+        )
+    if path is None:
+        wanted = size if size is not None else int(order.values.get("size") or 0)
+        geometry = _geometry(order, wanted)
+        return Measurement(_required(geometry, 0, wanted), _full(geometry))
+    with chains.open_chain(path, settings, "map", format=format) as top:
+        layer = layers.chosen(top, snapshot)
+        content = merge.layer_size(top, layer)
+        geometry = _geometry(order, content)
+        bitmaps = _bitmaps(top, order)
+        used = _used(top, layer, content, geometry.unit) if geometry.overhead else content
+        return Measurement(_required(geometry, used, content), _full(geometry), bitmaps)
+
+
+def _geometry(order: Order, size: int) -> Geometry:
+    with order.session() as session:
+        return session.write(order.spec.name, order.request(size)).geometry
+
+
+def _full(geometry: Geometry) -> int:
+    unit = geometry.measure_unit or geometry.unit
+    return geometry.overhead + (-(-geometry.size // unit) * unit if geometry.overhead else geometry.size)
+
+
+def _required(geometry: Geometry, used: int, size: int) -> int:
+    return geometry.overhead + used if geometry.overhead else geometry.size
+
+
+def _bitmaps(top: Member, order: Order) -> int | None:
+    """Bytes for copying bitmaps: named only where source and target can have any."""
+    if order.spec.name != "qcow2" or top.format != "qcow2" or top.info.details.get("compat") == "0.10":
+        return None
+    return 0
+
+
+def _used(top: Member, layer: Layer, size: int, unit: int) -> int:
+    """Bytes of units that hold data which is not known to be zero. A unit that ends in one extent is counted whole."""
+    used = at = 0
+    for extent, _member, _depth, filled in merge.refined(merge.extents(top, layer, 0, size)):
+        stop = extent.start + extent.length
+        if extent.kind != Kind.DATA or not filled or stop <= at:
+            continue
+        first = max(extent.start, at)
+        at = -(-stop // unit) * unit
+        used += first % unit + at - first
+    return used

@@ -1,0 +1,120 @@
+"""The raw format: the file is the disk. Registered through the entry point like any other format.
+
+A file whose size is no multiple of 512 bytes is a disk of the next multiple, with zeros at its end.
+"""
+
+from __future__ import annotations
+
+from instar_core.errors import ErrorKind, FormatError
+from instar_core.hookspecs import hookimpl
+from instar_core.types import (
+    Barrier,
+    Capability,
+    Copy,
+    Create,
+    Extent,
+    Flag,
+    FormatSpec,
+    Geometry,
+    ImageInfo,
+    Kind,
+    Option,
+    Put,
+    Reserve,
+    Truncate,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from instar_core.source import Image
+    from instar_core.types import Edit, Run, Span, WriteRequest
+
+SECTOR = 512
+BLOCK = 4096
+UNIT = 64 << 10
+
+SPEC = FormatSpec(
+    name="raw",
+    hooks="instar_core.raw",
+    title="Raw disk",
+    suffixes=(".raw", ".img"),
+    capabilities=frozenset({Capability.READ, Capability.CREATE, Capability.FILL, Capability.MEASURE}),
+    options=(
+        Option("extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"),
+        Option("nocow", "bool", "Turn off copy-on-write (valid only on btrfs)"),
+        Option(
+            "preallocation",
+            "str",
+            "Preallocation mode (allowed values: off, falloc, full)",
+            None,
+            ("off", "falloc", "full"),
+        ),
+        Option("size", "size", "Virtual disk size"),
+    ),
+    open_options=(
+        Option("offset", "size", "where the disk starts in the file"),
+        Option("size", "size", "how long it is"),
+    ),
+)
+
+
+def geometry(image: Image) -> tuple[int, int]:
+    """Where the disk starts in the file and how long it is, in bytes."""
+    offset = image.options.get("offset") or 0
+    size = image.options.get("size")
+    have = image.main.size
+    if offset > have:
+        raise FormatError(
+            f"Offset ({offset}) cannot be greater than size of the containing file ({have})", offset=offset
+        )
+    if size is None:
+        return offset, -(-(have - offset) // SECTOR) * SECTOR
+    if size > have - offset:
+        raise FormatError(
+            f"The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the "
+            f"actual size of the containing file ({have})",
+            offset=offset,
+        )
+    return offset, size
+
+
+@hookimpl
+def instar_info(image: Image) -> ImageInfo:
+    """The disk is as long as the file, or as the caller says."""
+    _, size = geometry(image)
+    return ImageInfo("raw", size, dirty=False, partial=True)
+
+
+@hookimpl
+def instar_map(image: Image, span: Span) -> Iterator[Extent]:
+    """Everything is data at its own place; holes of the file are found by the host."""
+    offset, _ = geometry(image)
+    inside = max(0, min(span.length, image.main.size - offset - span.start))
+    if inside:
+        yield Extent(span.start, inside, Kind.DATA, 0, offset + span.start, flags=Flag.HOLES)
+    if inside < span.length:
+        yield Extent(span.start + inside, span.length - inside, Kind.ZERO, 0, offset + span.start + inside)
+
+
+@hookimpl
+def instar_write(request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
+    """A file of the disk's size with every run at its own place."""
+    if not isinstance(request, Create):
+        raise FormatError("raw images have no such change", kind=ErrorKind.UNSUPPORTED)
+    size = -(-request.size // SECTOR) * SECTOR
+    how = request.options.get("preallocation") or "off"
+    if how not in ("off", "falloc", "full"):
+        if how == "metadata":
+            raise FormatError("Unsupported preallocation mode: metadata", kind=ErrorKind.UNSUPPORTED)
+        raise FormatError(f"Invalid preallocation mode '{how}'")
+    yield Geometry(UNIT, size)
+    yield Truncate(size)
+    if how != "off" and size:
+        yield Reserve(0, size, how)
+    elif size:
+        yield Put(0, bytes(min(size, BLOCK)))
+    for run in runs:
+        yield Copy(run.start, run.start, run.length)
+    yield Barrier()

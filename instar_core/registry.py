@@ -1,0 +1,186 @@
+"""Which formats are installed, without importing any plugin.
+
+The start path reads the entry-point files of the distributions on sys.path directly; `full` asks importlib_metadata,
+which also knows zips and other finders, and costs ten times an interpreter start. A test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from instar_core import signatures
+from instar_core.errors import NotInstalled, Unusable, UsageError
+from instar_core.types import API, GROUP, FormatSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import NamedTuple
+else:
+    from instar_core.record import NamedTuple
+
+
+class Entry(NamedTuple):
+    """An entry point of the group instar.formats.v1: its name, value (module:attribute), distribution and version.
+
+    `reason` says why it cannot be used; empty while nothing speaks against it.
+    """
+
+    name: str
+    value: str
+    distribution: str
+    version: str
+    reason: str = ""
+
+
+_found: dict[tuple[str, ...], dict[str, Entry]] = {}
+
+
+def entries() -> dict[str, Entry]:
+    """All installed formats by name. Two distributions that claim one name make it unusable, naming both.
+
+    Read once for each state of sys.path; `forget` makes it be read anew.
+    """
+    key = tuple(sys.path)
+    made = _found.get(key)
+    if made is None:
+        made = _found[key] = combine(scan(sys.path))
+    return made
+
+
+def forget() -> None:
+    """What is installed is looked up anew at the next call."""
+    _found.clear()
+
+
+def combine(found: Iterator[Entry]) -> dict[str, Entry]:
+    """Entries by name; of a distribution that is on the path twice the first counts, as at import."""
+    made: dict[str, Entry] = {}
+    for entry in found:
+        other = made.get(entry.name)
+        if other is None:
+            made[entry.name] = entry
+        elif other.distribution != entry.distribution and not other.reason:
+            both = " and ".join(sorted((other.distribution, entry.distribution)))
+            made[entry.name] = other._replace(reason=f"two distributions claim the format {entry.name}: {both}")
+    return made
+
+
+def scan(path: list[str]) -> Iterator[Entry]:
+    """The entries that stand in *.dist-info and *.egg-info folders of the path, in its order."""
+    seen = set()
+    for folder in path:
+        try:
+            names = sorted(os.listdir(folder or "."))
+        except OSError:
+            continue
+        for name in names:
+            if not name.endswith((".dist-info", ".egg-info")):
+                continue
+            try:
+                with open(os.path.join(folder, name, "entry_points.txt"), "rb") as file:
+                    text = file.read()
+            except OSError:
+                continue
+            if GROUP.encode() not in text:
+                continue
+            distribution, version = _identity(os.path.join(folder, name), name)
+            if distribution in seen:
+                continue
+            seen.add(distribution)
+            for key, value in _section(text.decode("utf-8", "replace")):
+                yield Entry(key, value, distribution, version)
+
+
+def _identity(folder: str, name: str) -> tuple[str, str]:
+    """Name and version of a distribution, from its metadata file."""
+    fields: dict[str, str] = {}
+    for metadata in ("METADATA", "PKG-INFO"):
+        try:
+            with open(os.path.join(folder, metadata), encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    key, colon, value = line.partition(":")
+                    if not colon:
+                        break
+                    fields.setdefault(key, value.strip())
+            break
+        except OSError:
+            continue
+    stem = name.rpartition(".")[0].partition("-")
+    return fields.get("Name", stem[0]).lower().replace("_", "-").replace(".", "-"), fields.get("Version", stem[2])
+
+
+def _section(text: str) -> Iterator[tuple[str, str]]:
+    here = False
+    for raw in text.splitlines():
+        line = raw.strip()
+        if line.startswith("["):
+            here = line == f"[{GROUP}]"
+        elif here and line and not line.startswith(("#", ";")):
+            key, _, value = line.partition("=")
+            yield key.strip(), value.split("[")[0].strip()
+
+
+def full() -> dict[str, Entry]:
+    """The same by importlib_metadata: every finder, zips included."""
+    import importlib_metadata
+
+    def found() -> Iterator[Entry]:
+        for distribution in importlib_metadata.distributions():
+            for point in distribution.entry_points:
+                if point.group == GROUP:
+                    name = distribution.metadata["Name"].lower().replace("_", "-").replace(".", "-")
+                    yield Entry(point.name, f"{point.module}:{point.attr}", name, distribution.version)
+
+    return combine(found())
+
+
+def values() -> dict[str, str]:
+    """Format name → module:attribute of the usable entries, as a worker needs it."""
+    return {name: entry.value for name, entry in entries().items() if not entry.reason}
+
+
+def spec(name: str) -> FormatSpec:
+    """The FormatSpec of a format, by name or alias.
+
+    Raises NotInstalled for a known format without plugin, Unusable for a broken one, UsageError for an unknown name.
+    """
+    entry = entries().get(name)
+    if entry is None:
+        for known, _title, distribution, *_ in signatures.KNOWN:
+            if known == name:
+                raise NotInstalled(f"the format {name} needs {distribution}, which is not installed")
+        raise UsageError(f"Unknown file format '{name}'")
+    if entry.reason:
+        raise Unusable(entry.reason)
+    return load(entry)
+
+
+def load(entry: Entry) -> FormatSpec:
+    """The entry's FormatSpec, checked. Raises Unusable, naming distribution and reason, whatever goes wrong."""
+    module, _, attribute = entry.value.partition(":")
+    try:
+        __import__(module)
+        found = getattr(sys.modules[module], attribute)
+    except Exception as error:  # a plugin may fail in any way when imported, and must harm nobody else
+        raise Unusable(f"{entry.distribution} cannot be imported: {type(error).__name__}: {error}") from error
+    if not isinstance(found, FormatSpec):
+        raise Unusable(f"{entry.distribution}: {entry.value} is not a FormatSpec")
+    if found.name != entry.name:
+        raise Unusable(f"{entry.distribution} calls its format {found.name}, its entry point {entry.name}")
+    if found.api[0] != API[0] or found.api[1] > API[1]:
+        need, have = (".".join(map(str, version)) for version in (found.api, API))
+        raise Unusable(f"{entry.distribution} needs version {need} of the plugin contract; this is {have}")
+    return found
+
+
+def formats() -> list[tuple[Entry, FormatSpec | None, str]]:
+    """Every installed format, sorted by name: its entry, its spec or None, and why there is none."""
+    listed: list[tuple[Entry, FormatSpec | None, str]] = []
+    for entry in sorted(entries().values()):
+        try:
+            listed.append((entry, load(entry) if not entry.reason else None, entry.reason))
+        except Unusable as error:
+            listed.append((entry, None, error.message))
+    return listed

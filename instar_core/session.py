@@ -1,0 +1,251 @@
+"""The host's end of a format session: requests out, checked answers in.
+
+A session that erred, or whose stream was cut short, is destroyed and not used again.
+"""
+
+from __future__ import annotations
+
+import instar_sandbox
+
+from instar_core import limits, registry, validate, wire
+from instar_core.errors import ContractViolation, ErrorKind, FormatError, InstarError, SandboxError, Unusable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from instar_core.device import Device
+    from instar_core.settings import Settings
+    from instar_core.types import (
+        Create,
+        Edit,
+        Extent,
+        Finding,
+        Geometry,
+        ImageInfo,
+        KeyPlan,
+        Layer,
+        Match,
+        Run,
+        SnapshotEdit,
+        Tally,
+    )
+
+PROGRAM = "instar_core.worker.format"
+ERRORS = {"FormatError": FormatError, "ContractViolation": ContractViolation}
+
+
+class Probed:
+    """What a worker saw in a file: candidate formats by signature, the claims of their plugins, evidence that it is
+    raw."""
+
+    __slots__ = ("candidates", "evidence", "matches", "unusable")
+
+    def __init__(self, value: Any) -> None:
+        if type(value) is not tuple or len(value) != 4:
+            raise ContractViolation("the answer to a probe cannot be read")
+        candidates, matches, unusable, evidence = value
+        self.candidates: tuple[str, ...] = candidates
+        self.matches: list[Match] = [validate.match(item) for item in matches]
+        self.unusable: dict[str, str] = unusable
+        self.evidence: str | None = evidence
+
+
+def budget(operation: str, devices: Sequence[Device], settings: Settings) -> instar_sandbox.Limits:
+    """Limits by the kind of work: as the platforms set them for info, growing with the file for map and check."""
+    cpu = limits.WORKER_CPU
+    if operation in ("map", "check", "convert", "write"):
+        size = sum(device.size for device in devices)
+        cpu = limits.MAP_CPU + limits.MAP_CPU_PER_GIB * min(size // limits.GIB, 1024)
+    return instar_sandbox.Limits(cpu, limits.WORKER_MEMORY, settings.timeout)
+
+
+class FormatSession:
+    """One image being parsed by one plugin. A context manager."""
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        operation: str,
+        settings: Settings,
+        format: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.devices = tuple(devices)
+        self.format = format
+        argument = wire.encode(
+            {
+                "plugins": registry.values(),
+                "operation": operation,
+                "format": format,
+                "devices": [(device.size, device.allocated) for device in devices],
+                "options": dict(options or {}),
+            }
+        )
+        try:
+            self._session = instar_sandbox.start(
+                settings.sandbox,
+                instar_sandbox.Program(PROGRAM, argument),
+                [device.descriptor for device in devices],
+                budget(operation, devices, settings),
+            )
+        except instar_sandbox.JailError as error:
+            raise SandboxError(str(error)) from error
+        self._busy = False
+
+    def __enter__(self) -> FormatSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The worker is gone."""
+        self._session.close()
+
+    def probe(self) -> Probed:
+        """What the file looks like."""
+        return Probed(self._value("probe"))
+
+    def info(self, name: str) -> ImageInfo:
+        """What the image says of itself, checked."""
+        return validate.image_info(self._value("info", name), name)
+
+    def map(self, name: str, info: ImageInfo, layer: Layer, start: int, length: int) -> Iterator[Extent]:
+        """Checked extents of a window. The session can do nothing else until they are used up."""
+        sizes = [device.size for device in self.devices]
+        batches = (wire.unpack_extents(body) for tag, body in self._stream("map", name, layer, start, length) if tag)
+        return validate.extents(batches, start, length, info, sizes)
+
+    def check(self, name: str) -> Iterator[Finding | Tally]:
+        """Checked findings, and last the tally."""
+        count = 0
+        for _, body in self._stream("check", name):
+            for found in validate.findings(wire.decode(body)):
+                count += 1
+                if count > limits.FINDINGS:
+                    raise FormatError(f"more than {limits.FINDINGS} findings", kind=ErrorKind.LIMIT)
+                yield found
+
+    def unlock(self, name: str) -> KeyPlan:
+        """Key slots and parameters, checked."""
+        return validate.key_plan(self._value("unlock", name))
+
+    def edits(self, name: str, request: SnapshotEdit) -> Iterator[Edit]:
+        """The edits of a change to an existing image."""
+        for tag, body in self._stream("write", name, "snapshot", request):
+            if tag == wire.EDITS:
+                yield from wire.unpack_edits(body)
+            elif tag == wire.WANT:
+                self._session.send(wire.RUNS_END)
+            else:
+                raise ContractViolation("a worker answered with something else than edits")
+
+    def write(self, name: str, request: Create) -> Dialogue:
+        """The dialogue that makes a new image."""
+        return Dialogue(self, self._stream("write", name, "create", request))
+
+    def _value(self, *request: Any) -> Any:
+        value = None
+        for tag, body in self._stream(*request):
+            if tag != wire.VALUE or value is not None:
+                raise ContractViolation("a worker gave more than the one answer wanted")
+            value = wire.decode(body)
+        return value
+
+    def _stream(self, *request: Any) -> Iterator[tuple[bytes, bytes]]:
+        if self._busy:
+            raise ContractViolation("the session is still giving an earlier answer")
+        self._busy = True
+        finished = False
+        try:
+            self.send(wire.REQUEST + wire.encode(request))
+            while True:
+                frame = self._receive()
+                tag = frame[:1]
+                if tag == wire.DONE:
+                    finished = True
+                    return
+                if tag == wire.ERROR:
+                    raise _error(wire.decode(frame[1:]))
+                yield tag, frame[1:]
+        finally:
+            self._busy = False
+            if not finished:
+                self._session.kill()
+
+    def send(self, frame: bytes) -> None:
+        """The frame is on its way to the worker."""
+        try:
+            self._session.send(frame)
+        except instar_sandbox.JailError as error:
+            raise SandboxError(str(error)) from error
+
+    def _receive(self) -> bytes:
+        try:
+            return self._session.receive()
+        except instar_sandbox.JailError as error:
+            raise SandboxError(str(error)) from error
+
+
+class Dialogue:
+    """The making of a new image: the plugin states its geometry, is given runs, and answers with edits."""
+
+    def __init__(self, session: FormatSession, stream: Iterator[tuple[bytes, bytes]]) -> None:
+        self._session = session
+        self._stream = stream
+        tag, body = next(stream)
+        if tag != wire.VALUE:
+            raise ContractViolation("a writer did not state its geometry first")
+        self.geometry: Geometry = validate.geometry(wire.decode(body))
+        self._wants = False
+        self._early: list[Edit] = []
+
+    def converse(self, runs: Sequence[Run]) -> Iterable[Edit]:
+        """The edits that the plugin answers to these runs with, and any it had to say before."""
+        edits = list(self._until_wanted())
+        if not self._wants:
+            raise ContractViolation("a writer ended before it had seen all runs")
+        self._wants = False
+        for at in range(0, len(runs), limits.BATCH):
+            if at:
+                edits += self._until_wanted()
+                self._wants = False
+            self._session.send(wire.RUNS + wire.pack_runs(runs[at : at + limits.BATCH]))
+        edits += self._until_wanted()
+        return edits
+
+    def finish(self) -> Iterator[Edit]:
+        """The rest of the edits, the committing ones last."""
+        yield from self._until_wanted()
+        if self._wants:
+            self._session.send(wire.RUNS_END)
+            self._wants = False
+            yield from self._until_wanted()
+        if self._wants:
+            raise ContractViolation("a writer wants runs after the last one")
+
+    def _until_wanted(self) -> Iterator[Edit]:
+        if self._wants:
+            return
+        for tag, body in self._stream:
+            if tag == wire.WANT:
+                self._wants = True
+                return
+            if tag != wire.EDITS:
+                raise ContractViolation("a worker answered with something else than edits")
+            yield from wire.unpack_edits(body)
+
+
+def _error(value: Any) -> InstarError:
+    """The error that a worker reported, as one of ours; its text is data and is cut to size."""
+    if type(value) is not tuple or len(value) != 4:
+        return ContractViolation("a worker's error cannot be read")
+    name, kind, offset, message = value
+    text = message[: limits.MESSAGE] if type(message) is str else "a worker failed without saying why"
+    if kind == ErrorKind.MISSING and name == "InstarError":
+        return Unusable(text)
+    cls: Callable[..., InstarError] = ERRORS.get(name, FormatError)
+    known = {v for k, v in vars(ErrorKind).items() if k.isupper()}
+    return cls(text, kind=kind if kind in known else None, offset=offset if type(offset) is int else None)

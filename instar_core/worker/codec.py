@@ -1,0 +1,86 @@
+"""The program of a codec session: it encodes or decodes pieces that lie in memory shared with the host.
+
+`prepare` runs before the walls: it imports the codec and maps the arena, so that no piece crosses the channel. Requests
+are tables of places in the arena; an answer is the lengths of what was made, or which piece failed and why.
+"""
+
+from __future__ import annotations
+
+import mmap
+from struct import Struct
+
+from instar_core import limits, wire
+from instar_core.codecs import decoder, encoder
+from instar_core.errors import FormatError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from instar_core.codecs import Code
+
+    class Channel(Protocol):
+        """The worker's end of a session."""
+
+        def send(self, frame: bytes) -> None: ...
+        def receive(self) -> bytes: ...
+
+
+ENTRY = Struct("<QQQQQ")
+"""Of a request: offset and length of the source, offset and length of the room for the result, first sector's number"""
+
+MADE = Struct("<I")
+"""Of an answer: length of one result"""
+
+FAILED = Struct("<I")
+"""Of a failure: index of the piece; then the text"""
+
+LENGTHS, FAILURE = b"+", b"!"
+
+
+class State:
+    """The codec and the arena that it works in."""
+
+    __slots__ = ("arena", "code")
+
+    def __init__(self, code: Code, arena: memoryview) -> None:
+        self.code = code
+        self.arena = arena
+
+
+def prepare(argument: bytes, descriptors: tuple[int, ...]) -> State:
+    """The codec imported, the arena (descriptor 0) mapped.
+
+    `argument` is a mapping on the wire: direction (decode or encode), name, params, unit, size of the arena.
+    """
+    order = wire.decode(argument)
+    make = encoder if order["direction"] == "encode" else decoder
+    code = make(order["name"])(order["params"], order["unit"])
+    return State(code, memoryview(mmap.mmap(descriptors[0], order["size"])))
+
+
+def serve(state: State, channel: Channel) -> None:
+    """Requests answered until the host hangs up."""
+    while True:
+        try:
+            request = channel.receive()
+        except EOFError:
+            return
+        channel.send(answer(state, request))
+
+
+def answer(state: State, request: bytes) -> bytes:
+    """Every piece of one request coded, up to the first that fails."""
+    arena, code = state.arena, state.code
+    made = []
+    for index, (source, length, room, capacity, number) in enumerate(ENTRY.iter_unpack(request)):
+        try:
+            if source + length > len(arena) or room + capacity > len(arena):
+                raise FormatError("a piece lies outside the arena")
+            made.append(MADE.pack(code(arena[source : source + length], arena[room : room + capacity], number)))
+        except MemoryError:
+            raise
+        except Exception as error:  # a codec fails in ways of its own; the host only needs to know that it did
+            text = f"{error}" if isinstance(error, FormatError) else f"{type(error).__name__}: {error}"
+            return FAILURE + FAILED.pack(index) + text[: limits.MESSAGE].encode("utf-8", "replace")
+    return LENGTHS + b"".join(made)

@@ -1,0 +1,139 @@
+"""Reading a LUKS1 header: every field checked before any of it is used."""
+
+from __future__ import annotations
+
+from instar_core.errors import ErrorKind, FormatError
+from instar_luks import algorithms
+from instar_luks.layout import (
+    ALIGN_KEYSLOTS,
+    HEADER_SIZE,
+    KEY_DISABLED,
+    KEY_ENABLED,
+    KEY_SLOT,
+    MAGIC,
+    NUMKEYS,
+    PHDR,
+    SECTOR_SIZE,
+    STRIPES,
+    VERSION,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+
+    from instar_core.source import Source
+else:
+    from instar_core.record import NamedTuple
+
+
+WRAP = 0xFFFFFFFF
+"""The size of key material and the sector after it have 32 bits, as in qemu-img, so that the same volumes are taken.
+Nothing relies on them: key material is read with bounds of its own, and what is not key material opens nothing."""
+
+
+class Slot(NamedTuple):
+    """A key slot. `offset` is that of its key material, in bytes."""
+
+    active: bool
+    iterations: int
+    salt: bytes
+    offset: int
+
+
+class Header(NamedTuple):
+    """A LUKS1 header whose fields are within their bounds. `payload_offset` is in bytes."""
+
+    cipher_spec: str
+    algorithms: algorithms.Algorithms
+    payload_offset: int
+    key_bytes: int
+    digest: bytes
+    digest_salt: bytes
+    digest_iterations: int
+    uuid: bytes
+    slots: tuple[Slot, ...]
+
+    @property
+    def material_size(self) -> int:
+        """Bytes of key material that a slot holds: the split key, up to a whole sector."""
+        return -(-self.key_bytes * STRIPES // SECTOR_SIZE) * SECTOR_SIZE
+
+
+def read(source: Source) -> Header:
+    """The header of the volume. What is missing of a short file reads as zeros.
+
+    Raises FormatError with qemu-img's words, and in its order of checks.
+    """
+    data = source.read(0, HEADER_SIZE, pad=True)
+    magic, version = VERSION.unpack_from(data)
+    if magic != MAGIC:
+        raise FormatError("Volume is not in LUKS format", offset=0)
+    if version != 1:
+        raise FormatError(f"LUKS version {version} is not supported", kind=ErrorKind.UNSUPPORTED, offset=6)
+    _, _, name, mode, spec, payload, key_bytes, digest, salt, iterations, uuid = PHDR.unpack_from(data)
+    cipher_name = _text(name, "cipher name", 8)
+    cipher_mode = _text(mode, "cipher mode", 40)
+    hash_spec = _text(spec, "hash spec", 72)
+    if payload * SECTOR_SIZE < ALIGN_KEYSLOTS:
+        raise FormatError("LUKS payload is overlapping with the header", kind=ErrorKind.CORRUPT, offset=104)
+    if iterations == 0:
+        raise FormatError("LUKS key iteration count is zero", kind=ErrorKind.CORRUPT, offset=164)
+    slots = _slots(data, key_bytes, payload)
+    return Header(
+        f"{cipher_name}-{cipher_mode}",
+        algorithms.parse(cipher_name, cipher_mode, hash_spec, key_bytes),
+        payload * SECTOR_SIZE,
+        key_bytes,
+        digest,
+        salt,
+        iterations,
+        uuid.partition(b"\0")[0],
+        slots,
+    )
+
+
+def _text(field: bytes, what: str, offset: int) -> str:
+    text, end, _ = field.partition(b"\0")
+    if not end:
+        raise FormatError(f"LUKS header {what} is not NUL terminated", offset=offset)
+    return text.decode("utf-8", "surrogateescape")
+
+
+def _slots(data: bytes, key_bytes: int, payload: int) -> tuple[Slot, ...]:
+    """The key slots, none of which overlaps the header, the payload (in sectors) or another one."""
+    fields = list(KEY_SLOT.iter_unpack(data[PHDR.size : HEADER_SIZE]))
+    places = [(start, _sectors(key_bytes * stripes & WRAP)) for _, _, _, start, stripes in fields]
+    for index, (active, iterations, _, start, stripes) in enumerate(fields):
+        other = _overlapped(index, places)
+        if stripes != STRIPES:
+            message = f"Keyslot {index} is corrupted (stripes {stripes} != {STRIPES})"
+        elif active not in (KEY_DISABLED, KEY_ENABLED):
+            message = f"Keyslot {index} state (active/disable) is corrupted"
+        elif active == KEY_ENABLED and iterations == 0:
+            message = f"Keyslot {index} iteration count is zero"
+        elif start < ALIGN_KEYSLOTS // SECTOR_SIZE:
+            message = f"Keyslot {index} is overlapping with the LUKS header"
+        elif sum(places[index]) & WRAP > payload:
+            message = f"Keyslot {index} is overlapping with the encrypted payload"
+        elif other is not None:
+            message = f"Keyslots {index} and {other} are overlapping in the header"
+        else:
+            continue
+        raise FormatError(message, kind=ErrorKind.CORRUPT, offset=PHDR.size + index * KEY_SLOT.size)
+    return tuple([Slot(f[0] == KEY_ENABLED, f[1], f[2], f[3] * SECTOR_SIZE) for f in fields])
+
+
+def _sectors(split_size: int) -> int:
+    """Sectors that key material of this size takes."""
+    return -(-split_size // ALIGN_KEYSLOTS) * (ALIGN_KEYSLOTS // SECTOR_SIZE)
+
+
+def _overlapped(index: int, places: list[tuple[int, int]]) -> int | None:
+    """The first later slot whose key material shares sectors with that of this one."""
+    start, length = places[index]
+    for other in range(index + 1, NUMKEYS):
+        other_start, other_length = places[other]
+        if start < other_start + other_length and other_start < start + length:
+            return other
+    return None

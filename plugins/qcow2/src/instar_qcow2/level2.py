@@ -1,0 +1,108 @@
+"""What existing L1 and L2 tables refer to, in runs. Source: docs/interop/qcow2.txt of QEMU, "Cluster mapping"."""
+
+from __future__ import annotations
+
+from instar_core.errors import ErrorKind, FormatError
+from instar_core.source import arithmetic_runs, join
+from instar_qcow2 import layout, limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from instar_core.source import Source
+    from instar_qcow2.header import Header
+    from instar_qcow2.hostclusters import HostClusters
+
+
+def read_l1(source: Source, header: Header, offset: int, size: int) -> Sequence[int]:
+    """The L2 table offset of each entry of an L1 table, 0 where there is none.
+
+    Raises FormatError for a table that is too large or not aligned, entries that are not, and more tables than the
+    file has clusters.
+    """
+    if 8 * size > limits.L1_TABLE:
+        raise FormatError("L1 table too large", kind=ErrorKind.LIMIT, offset=offset)
+    if offset & header.cluster_size - 1:
+        raise FormatError("L1 table offset invalid", kind=ErrorKind.CORRUPT, offset=offset)
+    entries = source.table(8, offset, size, pad=True)
+    tables = [entry & layout.OFFSET_MASK for entry in entries]
+    if any(table & header.cluster_size - 1 for table in tables):
+        raise FormatError("An L2 table is not cluster aligned", kind=ErrorKind.CORRUPT, offset=offset)
+    if size - tables.count(0) > (source.size >> header.cluster_bits) + 1:
+        raise FormatError("An L1 table names more L2 tables than the file holds", kind=ErrorKind.CORRUPT, offset=offset)
+    return tables
+
+
+def entry_runs(header: Header, data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(index, count, first entry, step) over an L2 table in memory; the step is a cluster or 0.
+
+    Subcluster bitmaps are not looked at. Within a run, the flags of the entries are equal.
+    """
+    width = header.l2_entry_size
+    shift = 64 if width == 16 else 0
+    mask = (1 << 64) - 1 << shift
+    pieces = arithmetic_runs(data, header.l2_entries, width, header.cluster_size << shift, mask, "big")
+    for index, count, first, step in join(pieces, header.cluster_size << shift):
+        entry, by = first >> shift, step >> shift
+        last = entry + by * (count - 1)
+        if by and (entry & layout.COMPRESSED or (entry ^ last) & ~layout.OFFSET_MASK):
+            for at in range(count):
+                yield index + at, 1, entry + by * at, 0
+        else:
+            yield index, count, entry, by
+
+
+def refer(header: Header, data: bytes, clusters: HostClusters, change: int) -> None:
+    """Every host cluster that the L2 table `data` refers to is referred to once more, or once less."""
+    for _, count, entry, step in entry_runs(header, data):
+        if entry & layout.COMPRESSED:
+            offset, length = compressed_place(header, entry)
+            for _ in range(count):
+                clusters.refer_bytes(offset, length, change)
+            continue
+        offset = data_offset(header, entry)
+        if offset and step:
+            clusters.refer(offset >> header.cluster_bits, count, change)
+        elif offset:
+            for _ in range(count):
+                clusters.refer(offset >> header.cluster_bits, 1, change)
+
+
+def flagged(header: Header, data: bytes, clusters: HostClusters) -> bytes:
+    """The L2 table `data` with COPIED set exactly for the standard clusters whose refcount is 1."""
+    width = header.l2_entry_size
+    made: bytearray | None = None
+    for index, count, entry, step in entry_runs(header, data):
+        offset = 0 if entry & layout.COMPRESSED else data_offset(header, entry)
+        if not offset:
+            continue
+        cluster = offset >> header.cluster_bits
+        copied = entry >> 63
+        one = clusters.ones(cluster, count if step else 1)
+        if one == copied:
+            continue
+        if made is None:
+            made = bytearray(data)
+        for at in range(count):
+            wanted = one if one is not None else int(clusters[cluster + at] == 1)
+            if wanted != copied:
+                made[(index + at) * width] ^= 0x80
+    return data if made is None else bytes(made)
+
+
+def data_offset(header: Header, entry: int) -> int:
+    """The host offset of a standard cluster, 0 where it has none."""
+    offset = entry & layout.OFFSET_MASK
+    if offset & header.cluster_size - 1:
+        raise FormatError("A data cluster is not cluster aligned", kind=ErrorKind.CORRUPT, offset=offset)
+    return offset
+
+
+def compressed_place(header: Header, entry: int) -> tuple[int, int]:
+    """(offset, length) in bytes of the sectors that hold a compressed cluster."""
+    field = layout.compressed_field_bits(header.cluster_bits)
+    offset = entry & (1 << field) - 1
+    sectors = (entry & layout.COMPRESSED - 1) >> field
+    start = offset & ~511
+    return start, 512 * (sectors + 1)

@@ -1,0 +1,217 @@
+"""Where the content of a qcow2 image lies. Source: docs/interop/qcow2.txt of QEMU, "Cluster mapping"."""
+
+from __future__ import annotations
+
+from instar_core.errors import ErrorKind, FormatError
+from instar_core.types import NOWHERE, Extent, Flag, Kind, Layer, LayerKind, Span
+from instar_qcow2 import layout, limits
+from instar_qcow2.errors import corrupt, hexadecimal
+from instar_qcow2.header import read_header, table_fits
+from instar_qcow2.refcounts import looks_preallocated
+from instar_qcow2.snapshots import find_snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from instar_core.source import Image, Source
+    from instar_qcow2.header import Header
+
+    Piece = tuple[int, int, int, int, int]
+    """start, length, kind, offset, stored (0 unless compressed)"""
+
+U64 = (1 << 64) - 1
+ALL = (1 << layout.SUBCLUSTERS) - 1
+ALL_DATA = ALL
+ALL_ZERO = ALL << layout.SUBCLUSTERS
+WHOLE = {0: Kind.ABSENT, ALL_DATA: Kind.DATA, ALL_ZERO: Kind.ZERO}
+"""Subcluster bitmaps that make a cluster of one kind."""
+
+
+def map_(image: Image, layer: Layer, span: Span) -> Iterator[Extent]:
+    """Extents that cover the span, as long as they can be.
+
+    Unallocated subclusters of an allocated cluster are ABSENT with the place that is reserved for them. Data lies in
+    device 1 where the image has an external data file.
+    """
+    source = image.main
+    header = read_header(source)
+    l1_offset, l1_size = header.l1_table_offset, header.l1_size
+    if layer.kind == LayerKind.SNAPSHOT:
+        entry = find_snapshot(source, header, layer.id)
+        l1_offset, l1_size = entry.l1_table_offset, entry.l1_size
+        table_fits(header, (l1_offset, 8 * l1_size), limits.L1_TABLE, "Snapshot L1 table", entry.offset)
+    elif layer.kind != LayerKind.ACTIVE:
+        raise FormatError(f"qcow2 has no layer of the kind {layer.kind}", kind=ErrorKind.UNSUPPORTED)
+    device = 1 if header.data_file else 0
+    flags = Flag.REFINE if looks_preallocated(source, header) else 0
+    pieces = l1_pieces(source, header, l1_offset, l1_size, span)
+    return clipped(pieces, span, header.cluster_size, device, flags)
+
+
+def clipped(pieces: Iterator[Piece], span: Span, unit: int, device: int, flags: int) -> Iterator[Extent]:
+    """Extents within the span made of pieces that ascend and cover it; neighbours that continue one another are one."""
+    end = span.start + span.length
+
+    def extent(start: int, length: int, kind: int, offset: int, stored: int) -> Extent:
+        begin = max(start, span.start)
+        length = min(start + length, end) - begin
+        if stored:
+            return Extent(begin, length, kind, 0, offset, stored, 1, begin - start)
+        where = device if offset >= 0 else 0
+        at = offset + begin - start if offset >= 0 else NOWHERE
+        return Extent(begin, length, kind, where, at, flags=flags if kind == Kind.DATA else 0)
+
+    at, total, what, where, held = 0, 0, -1, NOWHERE, 0
+    for start, length, kind, offset, stored in pieces:
+        if start + length <= span.start:
+            continue
+        if start >= end:
+            break
+        if kind == what and not stored and not held and offset == (where if where < 0 else where + total):
+            total += length
+            continue
+        if total:
+            yield extent(at, total, what, where, held)
+        at, total, what, where, held = start, length, kind, offset, stored
+    if total:
+        yield extent(at, total, what, where, held)
+
+
+def l1_pieces(source: Source, header: Header, l1_offset: int, l1_size: int, span: Span) -> Iterator[Piece]:
+    """Pieces of whole clusters that cover the span."""
+    if not span.length:
+        return
+    covered = header.l2_entries * header.cluster_size
+    first, last = span.start // covered, (span.start + span.length - 1) // covered
+    inside = max(0, min(last + 1, l1_size) - first)
+    mask = U64 & ~layout.COPIED
+    for index, count, entry, _ in source.runs(l1_offset + 8 * first, inside, 8, 0, mask=mask, pad=True):
+        if not entry:
+            yield (first + index) * covered, count * covered, Kind.ABSENT, NOWHERE, 0
+            continue
+        for number in range(first + index, first + index + count):
+            where = l1_offset + 8 * number
+            offset = entry & layout.OFFSET_MASK
+            if offset % header.cluster_size:
+                raise corrupt(f"L2 table offset {offset:#x} unaligned (L1 index: {hexadecimal(number)})", where)
+            if entry & layout.L1_RESERVED:
+                raise corrupt(f"L1 entry {entry:#x} has reserved bits set (L1 index: {hexadecimal(number)})", where)
+            low = max(0, (span.start - number * covered) // header.cluster_size)
+            high = min(header.l2_entries, -((number * covered - span.start - span.length) // header.cluster_size))
+            yield from l2_pieces(source, header, offset, (low, high), number * covered)
+    rest = max(first, l1_size)
+    if rest <= last:
+        yield rest * covered, (last + 1 - rest) * covered, Kind.ABSENT, NOWHERE, 0
+
+
+def l2_pieces(source: Source, header: Header, table: int, entries: tuple[int, int], base: int) -> Iterator[Piece]:
+    """Pieces of the L2 entries from the first up to the second of `entries`; entry 0 of the table maps `base`."""
+    low, high = entries
+    size, bits, width = header.cluster_size, header.cluster_bits, header.l2_entry_size
+    shift = 64 if width == 16 else 0
+    everything = (1 << 8 * width) - 1
+    mask = everything if header.data_file else everything & ~(layout.COPIED << shift)
+    stride = size << shift
+    for index, count, first, step in source.runs(table + width * low, high - low, width, stride, mask=mask, pad=True):
+        start = base + (low + index << bits)
+        if not first and not step:
+            yield start, count << bits, Kind.ABSENT, NOWHERE, 0
+            continue
+        kind = _uniform_kind(header, first >> shift, first & U64 if shift else -1)
+        offset = first >> shift & layout.OFFSET_MASK
+        final = first + step * (count - 1) >> shift
+        if kind in (Kind.ZERO, Kind.ABSENT) and not step and not offset and not header.data_file:
+            yield start, count << bits, kind, NOWHERE, 0
+            continue
+        if (
+            kind is not None
+            and step == stride
+            and offset
+            and not offset & size - 1
+            and not (first >> shift ^ final) & ~layout.OFFSET_MASK
+            and (not header.data_file or offset == start)
+        ):
+            yield start, count << bits, kind, offset, 0
+            continue
+        for number in range(count):
+            value = first + step * number
+            place = table, low + index + number
+            guest = start + (number << bits)
+            yield from entry_pieces(header, value >> shift, value & U64 if shift else 0, place, guest)
+
+
+def _uniform_kind(header: Header, entry: int, bitmap: int) -> int | None:
+    """What a whole cluster with this entry is if it has a place; None where that needs a closer look. -1: no bitmap."""
+    if entry & (layout.COMPRESSED | layout.L2_RESERVED):
+        return None
+    if bitmap >= 0:
+        return None if entry & layout.ZERO else WHOLE.get(bitmap)
+    if not entry & layout.ZERO:
+        return Kind.DATA
+    return Kind.ZERO if header.version >= 3 else None
+
+
+def entry_pieces(header: Header, entry: int, bitmap: int, place: tuple[int, int], start: int) -> Iterator[Piece]:
+    """The pieces of one L2 entry; `place` is (offset of its table, its index there)."""
+    size = header.cluster_size
+    if entry & layout.COMPRESSED:
+        if header.data_file:
+            raise _bad(header, "Compressed cluster entry found in image with external data file", place)
+        offset, stored = compressed_place(header, entry)
+        yield start, size, Kind.DATA, offset, stored
+        return
+    zero = entry & layout.ZERO
+    if zero and header.version < 3:
+        raise _bad(header, "Zero cluster entry found in pre-v3 image", place)
+    offset = entry & layout.OFFSET_MASK
+    allocated = bool(offset) or bool(header.data_file and entry & layout.COPIED and not zero)
+    if header.extended_l2 and (bitmap >> 32 & bitmap if allocated else bitmap & ALL):
+        raise _bad(header, "Invalid cluster entry found ", place)
+    if allocated and offset % size:
+        raise _bad(header, f"Cluster allocation offset {offset:#x} unaligned", place)
+    if entry & (layout.L2_RESERVED | (layout.ZERO if header.extended_l2 else 0)):
+        raise _bad(header, f"L2 entry {entry:#x} has reserved bits set", place)
+    if allocated and header.data_file and offset != start:
+        raise corrupt(
+            f"External data file host cluster offset {hexadecimal(offset)} does not match guest cluster offset: "
+            f"{hexadecimal(start)}, L2 index: {hexadecimal(place[1])})",
+            place[0] + place[1] * header.l2_entry_size,
+        )
+    if not allocated:
+        offset = NOWHERE
+    if header.extended_l2:
+        yield from subcluster_pieces(bitmap, offset, start, size)
+    elif zero:
+        yield start, size, Kind.ZERO, offset, 0
+    else:
+        yield start, size, Kind.DATA if allocated else Kind.ABSENT, offset, 0
+
+
+def subcluster_pieces(bitmap: int, offset: int, start: int, size: int) -> Iterator[Piece]:
+    """Pieces of a cluster by its subcluster bitmap: the low half says allocated, the high half reads as zeros."""
+    if bitmap in WHOLE:
+        yield start, size, WHOLE[bitmap], offset, 0
+        return
+    unit = size // layout.SUBCLUSTERS
+    for number in range(layout.SUBCLUSTERS):
+        kind = Kind.ABSENT
+        if bitmap >> layout.SUBCLUSTERS + number & 1:
+            kind = Kind.ZERO
+        elif bitmap >> number & 1:
+            kind = Kind.DATA
+        skip = number * unit
+        yield start + skip, unit, kind, offset + skip if offset >= 0 else NOWHERE, 0
+
+
+def compressed_place(header: Header, entry: int) -> tuple[int, int]:
+    """(offset, most bytes stored) of a compressed cluster: up to the end of its last 512-byte sector."""
+    bits = layout.compressed_field_bits(header.cluster_bits)
+    offset = entry & (1 << bits) - 1
+    sectors = (entry & layout.COMPRESSED - 1) >> bits
+    return offset, (sectors + 1) * 512 - offset % 512
+
+
+def _bad(header: Header, message: str, place: tuple[int, int]) -> FormatError:
+    where = f"(L2 offset: {place[0]:#x}, L2 index: {hexadecimal(place[1])})"
+    return corrupt(f"{message} {where}", place[0] + place[1] * header.l2_entry_size)

@@ -1,0 +1,127 @@
+"""The refcounts that an image stores. Source: docs/interop/qcow2.txt of QEMU, "Host cluster management"."""
+
+from __future__ import annotations
+
+from instar_core.tally import MANY, narrow_table, wide_entry
+from instar_qcow2 import layout
+from instar_qcow2.errors import hexadecimal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from instar_core.source import Source
+    from instar_qcow2.header import Header
+
+KEPT = 16
+"""Refcount blocks kept, so that lookups near one another read once: at most 32 MiB, and as much again narrowed."""
+
+ONE = bytes([1])
+
+
+class UnreadableBlockError(Exception):
+    """The refcount table points to a block that cannot be read, as it is not cluster aligned or at 2^63 or beyond."""
+
+    def __init__(self, offset: int, index: int, unaligned: bool) -> None:
+        super().__init__(f"Refblock offset {hexadecimal(offset)} unaligned (reftable index: {hexadecimal(index)})")
+        self.unaligned = unaligned
+
+
+class Refcounts:
+    """Stored refcounts by host cluster number. What lies past the table, or past the end of the file, is 0."""
+
+    __slots__ = ("_bits", "_cluster_size", "_kept", "_source", "entries", "per_block", "table_offset")
+
+    def __init__(self, source: Source, header: Header) -> None:
+        self._source = source
+        self._bits = header.refcount_bits
+        self._cluster_size = header.cluster_size
+        self._kept: dict[int, tuple[bytes, bytes]] = {}
+        self.table_offset = header.refcount_table_offset
+        self.entries = (header.refcount_table_clusters << header.cluster_bits) // 8
+        self.per_block = header.cluster_size * 8 // self._bits
+
+    def __getitem__(self, cluster: int) -> int:
+        """The refcount of a host cluster. Raises UnreadableBlockError."""
+        index, at = divmod(cluster, self.per_block)
+        block = self.block(index)
+        if block is None:
+            return 0
+        value = block[at]
+        return value if value != MANY else wide_entry(self._kept[index][0], self._bits, at)
+
+    def uniform(self, first: int, count: int, one: bool) -> bool:
+        """Whether each of these clusters has refcount 1, or with `one` false none has. Raises UnreadableBlockError."""
+        while count:
+            index, at = divmod(first, self.per_block)
+            some = min(count, self.per_block - at)
+            block = self.block(index)
+            if one:
+                if block is None or block[at : at + some] != ONE * some:
+                    return False
+            elif block is not None and block.find(ONE, at, at + some) >= 0:
+                return False
+            first += some
+            count -= some
+        return True
+
+    def block(self, index: int) -> bytes | None:
+        """The refcounts of a block, narrowed to bytes (see narrow_table); None if there is none: all 0."""
+        kept = self._kept.get(index)
+        if kept is None:
+            if index >= self.entries:
+                return None
+            stored = int.from_bytes(self._source.read(self.table_offset + 8 * index, 8, pad=True), "big")
+            offset = stored & layout.REFTABLE_OFFSET_MASK
+            if not offset:
+                return None
+            if offset % self._cluster_size or offset >> 63:
+                raise UnreadableBlockError(offset, index, offset % self._cluster_size != 0)
+            if offset >= self._source.size:
+                return None
+            table = self._source.read(offset, self._cluster_size, pad=True)
+            if len(self._kept) >= KEPT:
+                del self._kept[next(iter(self._kept))]
+            kept = self._kept[index] = table, narrow_table(table, self._bits)
+        return kept[1]
+
+    def blocks(self, clusters: int) -> Iterator[tuple[int, int, int]]:
+        """(block index, first cluster, clusters) of each block that the table names, up to the cluster `clusters`."""
+        entries = min(self.entries, -(-clusters // self.per_block))
+        chunk = 1 << 16
+        for start in range(0, entries, chunk):
+            count = min(chunk, entries - start)
+            runs = self._source.runs(
+                self.table_offset + 8 * start, count, 8, 0, mask=layout.REFTABLE_OFFSET_MASK, pad=True
+            )
+            for index, some, first, _ in runs:
+                if not first:
+                    continue
+                for at in range(start + index, start + index + some):
+                    cluster = at * self.per_block
+                    yield at, cluster, min(self.per_block, clusters - cluster)
+
+
+def looks_preallocated(source: Source, header: Header) -> bool:
+    """Whether more clusters are referenced than the file system keeps, by qemu's measure.
+
+    Then clusters were allocated without being written, and holes of the file under them are worth looking for: qemu's
+    block status looks through to the file exactly in this case.
+    """
+    refcounts = Refcounts(source, header)
+    real = source.allocated // header.cluster_size
+    threshold = max(real * 10 // 9, real + 2)
+    clusters = -(-source.size // header.cluster_size)
+    if clusters < threshold:
+        return False
+    used = 0
+    try:
+        for index, _, count in refcounts.blocks(clusters):
+            block = refcounts.block(index)
+            if block is not None:
+                used += count - block[:count].count(0)
+                if used >= threshold:
+                    return True
+    except UnreadableBlockError:
+        return False
+    return False

@@ -1,0 +1,76 @@
+"""Writing qcow2: new images, empty or filled, and changes of internal snapshots."""
+
+from __future__ import annotations
+
+from instar_core.errors import ErrorKind, FormatError
+from instar_core.types import Coding, Create, Geometry, NewFile, SnapshotEdit, Zero
+from instar_qcow2 import layout
+from instar_qcow2.empty import empty
+from instar_qcow2.heading import heading
+from instar_qcow2.mapped import fill_mapped
+from instar_qcow2.plan import plan_image
+from instar_qcow2.sequential import fill
+from instar_qcow2.sizes import overhead
+from instar_qcow2.snapshot_edit import edit_snapshots
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from instar_core.source import Image
+    from instar_core.types import Edit, Run, WriteRequest
+    from instar_qcow2.plan import Plan
+
+
+def write(image: Image | None, request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
+    """The edits that the request asks for; for Create, a Geometry first. See the hook instar_write."""
+    if isinstance(request, Create):
+        yield from create(request, runs)
+    elif isinstance(request, SnapshotEdit) and image is not None:
+        yield from edit_snapshots(image, request)
+    else:
+        raise FormatError("qcow2 images cannot be changed in this way", kind=ErrorKind.UNSUPPORTED)
+
+
+def create(request: Create, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
+    """A new image that holds the runs. Before the last barrier the file has no header.
+
+    Raises FormatError, before anything else, for options that qemu-img refuses, and in its words.
+    """
+    plan = plan_image(request)
+    heading(plan, 0, 0, 0)
+    yield geometry(plan)
+    source = iter(runs)
+    first = next(source, None)
+    yield Zero(0, plan.cluster_size)
+    if plan.preallocation != "off":
+        yield from fill_mapped(plan, _again(first, source))
+    elif first is None:
+        yield from empty(plan)
+    else:
+        yield from fill(plan, _again(first, source))
+
+
+def geometry(plan: Plan) -> Geometry:
+    """How the writer wants the runs. Zeros count where something else would show through: a backing or a kept file."""
+    coding = None
+    if plan.compress:
+        zstd = plan.compression_type == layout.COMPRESSION_ZSTD
+        coding = Coding("zstd" if zstd else "deflate-12", plan.cluster_size)
+    files: tuple[NewFile, ...] = ()
+    if plan.data_file:
+        files = (NewFile(plan.data_file, plan.size, named=True),)
+    return Geometry(
+        plan.unit,
+        plan.size,
+        zeros=bool(plan.backing_file) or plan.keep_data_file,
+        coding=coding,
+        overhead=overhead(plan),
+        files=files,
+    )
+
+
+def _again(first: Run | None, rest: Iterator[Run]) -> Iterator[Run]:
+    if first is not None:
+        yield first
+    yield from rest

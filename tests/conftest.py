@@ -1,0 +1,76 @@
+"""Plugins of strangers: the toy format as a wheel, and variants of it that are broken in one way each."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+collect_ignore = ["toy"]
+"""The toy is a distribution of its own: it is tested installed, by test_testing_toy.py."""
+
+TOY = Path(__file__).parent / "toy"
+INSTALL = "-m pip install --quiet --no-deps --no-index --no-build-isolation --disable-pip-version-check --target".split()
+
+Stranger = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the toy's wheel was built and installed by pip, as anybody's plugin would be."""
+    for tool in ("pip", "hatchling"):
+        if importlib.util.find_spec(tool) is None:
+            pytest.skip(f"{tool} is not installed here, so the toy's wheel cannot be built")
+    site = tmp_path_factory.mktemp("toy") / "site"
+    done = subprocess.run([sys.executable, *INSTALL, str(site), str(TOY)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return site
+
+
+@pytest.fixture(scope="session")
+def path_with() -> Callable[[Path], dict[str, str]]:
+    """The environment of a fresh interpreter that sees what this one does, and first of all a folder."""
+
+    def environment(site: Path) -> dict[str, str]:
+        return dict(os.environ, PYTHONPATH=os.pathsep.join([str(site), *(path for path in sys.path if path)]))
+
+    return environment
+
+
+@pytest.fixture(scope="session")
+def stranger() -> Stranger:
+    """Writes a variant of the toy as an installed distribution into a folder, and returns its module's name.
+
+    Arguments: the folder, the format's name, replacements in the specification and in the hooks, each a mapping of the
+    old text to the new, and the distribution's name where it is not instar-NAME.
+    """
+
+    def write(
+        site: Path,
+        name: str,
+        spec: dict[str, str] | None = None,
+        hooks: dict[str, str] | None = None,
+        distribution: str | None = None,
+    ) -> str:
+        distribution = distribution or f"instar-{name}"
+        module = distribution.replace("-", "_")
+        (site / module).mkdir(parents=True)
+        for file, changes in (("__init__.py", spec or {}), ("hooks.py", hooks or {})):
+            text = (TOY / "src" / "instar_toy" / file).read_text()
+            for old, new in changes.items():
+                assert old in text, f"{old!r} is not in the toy's {file}"
+                text = text.replace(old, new)
+            text = text.replace("instar_toy", module).replace('"toy"', f'"{name}"')
+            (site / module / file).write_text(text)
+        info = site / f"{module}-0.1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 0.1\n")
+        (info / "entry_points.txt").write_text(f"[instar.formats.v1]\n{name} = {module}:SPEC\n")
+        return module
+
+    return write

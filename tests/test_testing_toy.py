@@ -1,0 +1,60 @@
+"""A stranger's plugin, built, installed and put through the conformance kit, and three that the registry must survive."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from instar_core import registry
+from instar_core.errors import Unusable
+
+TOY = Path(__file__).parent / "toy"
+
+
+def test_the_toy_keeps_every_law_when_installed_from_its_wheel(toy_site, path_with, tmp_path):
+    assert (toy_site / "instar_toy" / "hooks.py").exists()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "-rs", "-c", "/dev/null"]
+    done = subprocess.run(
+        [*command, f"--rootdir={tmp_path}", str(TOY / "tests")],
+        env=path_with(toy_site), cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert " passed" in done.stdout
+
+
+def test_the_toy_is_a_page():
+    hooks = (TOY / "src" / "instar_toy" / "hooks.py").read_text().splitlines()
+    assert sum(1 for line in hooks if line.strip()) <= 66
+
+
+def test_the_registry_reads_the_installed_toy(toy_site, monkeypatch):
+    monkeypatch.syspath_prepend(str(toy_site))
+    entry = registry.entries()["toy"]
+    assert (entry.value, entry.distribution, entry.version) == ("instar_toy:SPEC", "instar-toy", "0.1")
+    assert registry.spec("toy").title == "Toy disk"
+
+
+def test_a_plugin_that_cannot_be_imported_is_unusable_and_harms_nobody(tmp_path, stranger, monkeypatch):
+    stranger(tmp_path, "toyimport", spec={'"""Toy disks': 'import no_such_module\n"""Toy disks'})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(Unusable, match="instar-toyimport.*no_such_module"):
+        registry.spec("toyimport")
+    assert registry.spec("raw").name == "raw"
+
+
+def test_a_plugin_for_a_later_contract_is_unusable_and_says_so(tmp_path, stranger, monkeypatch):
+    stranger(tmp_path, "toylater", spec={'name="toy",': 'name="toy",\n    api=(0, 99),'})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(Unusable, match=r"0\.99"):
+        registry.spec("toylater")
+
+
+def test_a_name_claimed_by_two_distributions_is_unusable_and_names_both(tmp_path, stranger, monkeypatch):
+    stranger(tmp_path, "toytwice")
+    stranger(tmp_path, "toytwice", distribution="other-toy")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(Unusable, match="instar-toytwice and other-toy"):
+        registry.spec("toytwice")

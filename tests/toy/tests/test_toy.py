@@ -1,0 +1,5 @@
+from instar_core.testing import FormatConformance
+
+
+class TestToy(FormatConformance):
+    format = "toy"
