@@ -15,7 +15,11 @@ collect_ignore = ["toy"]
 """The toy is a distribution of its own: it is tested installed, by test_testing_toy.py."""
 
 TOY = Path(__file__).parent / "toy"
-INSTALL = "-m pip install --quiet --no-deps --no-index --no-build-isolation --disable-pip-version-check --target".split()
+INSTALL = (
+    "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation",
+    "--disable-pip-version-check", "--root-user-action=ignore", "--target",
+)  # fmt: skip
+
 
 Stranger = Callable[..., str]
 

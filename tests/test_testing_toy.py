@@ -1,4 +1,4 @@
-"""A stranger's plugin, built, installed and put through the conformance kit, and three that the registry must survive."""
+"""A stranger's plugin, built, installed and put through the kit, and three that the registry must survive."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_registry_reads_the_installed_toy(toy_site, monkeypatch):
 def test_a_plugin_that_cannot_be_imported_is_unusable_and_harms_nobody(tmp_path, stranger, monkeypatch):
     stranger(tmp_path, "toyimport", spec={'"""Toy disks': 'import no_such_module\n"""Toy disks'})
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(Unusable, match="instar-toyimport.*no_such_module"):
+    with pytest.raises(Unusable, match=r"instar-toyimport.*no_such_module"):
         registry.spec("toyimport")
     assert registry.spec("raw").name == "raw"
 

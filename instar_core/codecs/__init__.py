@@ -39,12 +39,12 @@ def _function(name: str, which: int) -> Any:
 
 
 def decoder(name: str) -> MakeCode:
-    """The function that makes a decoder of this coding from its params and unit. FormatError (UNSUPPORTED) if unknown."""
+    """What makes a decoder of this coding from params and unit. FormatError (UNSUPPORTED) if unknown."""
     made: MakeCode = _function(name, 1)
     return made
 
 
 def encoder(name: str) -> MakeCode:
-    """The function that makes an encoder of this coding from its params and unit. FormatError (UNSUPPORTED) if unknown."""
+    """What makes an encoder of this coding from params and unit. FormatError (UNSUPPORTED) if unknown."""
     made: MakeCode = _function(name, 2)
     return made

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from instar_core.codecs import Code
 
-    Inflate = Callable[[memoryview, int], bytes]
-    Deflate = Callable[[memoryview], bytes]
+    Inflate = Callable[[memoryview, int], bytes | bytearray]
+    Deflate = Callable[[memoryview], bytes | bytearray]
 
 QCOW2_WINDOW = 12
 LEVEL = 6
@@ -45,7 +45,7 @@ def zlib_decoder(params: Mapping[str, Any], unit: int) -> Code:
 def _decoder(fast: Inflate | None, window: int, unit: int, *, exact: bool) -> Code:
     def decode(stored: memoryview, out: memoryview, number: int) -> int:
         del number
-        content: bytes | None = None
+        content: bytes | bytearray | None = None
         if fast is not None:
             try:
                 content = fast(stored, unit)
@@ -78,7 +78,7 @@ def _raw_inflate() -> Inflate | None:
         from deflate import deflate_decompress
     except ImportError:
         return None
-    return deflate_decompress  # type: ignore[no-any-return]
+    return deflate_decompress
 
 
 def _zlib_inflate() -> Inflate | None:
@@ -86,7 +86,7 @@ def _zlib_inflate() -> Inflate | None:
         from deflate import zlib_decompress
     except ImportError:
         return None
-    return zlib_decompress  # type: ignore[no-any-return]
+    return zlib_decompress
 
 
 def raw_encoder(params: Mapping[str, Any], unit: int) -> Code:
@@ -136,9 +136,8 @@ def _libdeflate(params: Mapping[str, Any]) -> Deflate | None:
         return None
     level = params.get("level", LIBDEFLATE_LEVEL)
 
-    def deflate(content: memoryview) -> bytes:
-        made: bytes = zlib_compress(content, level)
-        return made
+    def deflate(content: memoryview) -> bytearray:
+        return zlib_compress(content, level)
 
     return deflate
 

@@ -128,8 +128,5 @@ def _compressor(level: int) -> Callable[[memoryview], bytes]:
     if library is not None:
         compress: Callable[[memoryview], bytes] = library.ZstdCompressor(level=level).compress
         return compress
-    standard = _python()
-    if standard is None:
-        _missing()
-    assert standard is not None
-    return lambda content: standard.compress(content, level)  # type: ignore[no-any-return]
+    standard = _python() or _missing()
+    return lambda content: standard.compress(content, level)  # type: ignore[no-any-return,unused-ignore]

@@ -20,7 +20,7 @@ def apply(
     barrier: Callable[[Sequence[int]], None] = flush,
     cancelled: Callable[[], bool] | None = None,
 ) -> int:
-    """Every edit is done, in order, all before a barrier on stable storage before anything after it; how many there were.
+    """Every edit is done, in order, all before a barrier on stable storage before anything after it; their number.
 
     A plan in place moves no content: Copy is refused. It ends on stable storage. Between phases, where the image is
     consistent, a wish to stop is heard: Cancelled. Raises DeviceError and ContractViolation.

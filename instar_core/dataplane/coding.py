@@ -61,7 +61,7 @@ class Job:
         self.failure: tuple[int, str] | None = None
 
     def read(self, descriptor: int, offset: int, stored: int, room: int, *, limit: int = 0, number: int = 0) -> bool:
-        """The piece at this place of a file is part of the batch and may become `room` bytes; False if the batch is full."""
+        """The piece at this place of a file is in the batch and may become `room` bytes; False if the batch is full."""
         if self._outside + room > self._worker.outside:
             return False
         last = self._reads[-1] if self._reads else None

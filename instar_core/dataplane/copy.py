@@ -24,7 +24,7 @@ REFUSED = ioctls.UNSUPPORTED | {errno.EBADF}
 
 
 def share(source: int, source_offset: int, target: int, target_offset: int, length: int) -> bool:
-    """The target holds the range without a byte being moved; whether the file system can do that (else nothing is done)."""
+    """The target holds the range without a byte being moved; whether the file system can do that."""
     try:
         return ioctls.clone(source, source_offset, target, target_offset, length)
     except OSError as error:
@@ -40,7 +40,7 @@ def copy(
     *,
     advance: Callable[[int], None] | None = None,
 ) -> None:
-    """The target holds the range, moved by the kernel where it can, else through a buffer. Zeros are moved like the rest.
+    """The target holds the range, moved by the kernel where it can, else through a buffer. Zeros are moved as well.
 
     `advance` is told the length of each step. Raises DeviceError.
     """

@@ -9,23 +9,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from instar_core.dataplane.coding import CodecPool, Job
     from instar_core.piece import Piece
+    from instar_core.types import Coding
 
 CHUNK = 256 << 10
 """Content of a coding by sectors that goes to a worker as one piece."""
 
 
 class Want:
-    """Something to be decoded: one whole unit, or some sectors. Its first `skip` bytes are not wanted."""
+    """Something to be decoded: one whole unit, or some sectors."""
 
-    __slots__ = ("index", "job", "number", "offset", "piece", "room", "skip", "stored", "users")
+    __slots__ = ("coding", "index", "job", "key", "number", "offset", "piece", "room", "stored", "users")
 
-    def __init__(self, piece: Piece, offset: int, stored: int, room: int, number: int = 0, skip: int = 0) -> None:
+    def __init__(self, piece: Piece, coding: Coding, offset: int, stored: int, room: int, number: int = 0) -> None:
         self.piece = piece
+        self.coding = coding
         self.offset = offset
         self.stored = stored
         self.room = room
         self.number = number
-        self.skip = skip
+        self.key = piece.descriptor, offset, stored
         self.users = 0
         self.job: Job | None = None
         self.index = 0
@@ -38,7 +40,7 @@ Part = tuple[int, int, int, Want]
 class Decoding:
     """Pieces announced in order are decoded ahead; `result` must be asked for in the same order."""
 
-    def __init__(self, pool: CodecPool | None) -> None:
+    def __init__(self, pool: CodecPool) -> None:
         self._pool = pool
         self._queue: list[Want] = []
         self._at = 0
@@ -50,21 +52,20 @@ class Decoding:
     def announce(self, place: int, piece: Piece) -> list[Part]:
         """The parts that the piece is made of; they are queued for the workers."""
         coding = piece.coding
-        assert coding is not None
-        if self._pool is None:
-            raise FormatError(f"no way to decode '{coding.name}'", kind=ErrorKind.UNSUPPORTED)
+        if coding is None:
+            raise ValueError(f"the piece at {piece.start} is not coded")
         if coding.whole:
             last = self._last
             key = piece.descriptor, piece.offset, piece.stored
             if (
                 last
                 and last.users
-                and (last.piece.descriptor, last.offset, last.stored) == key
-                and last.piece.coding is coding
+                and last.coding is coding
+                and key == (last.piece.descriptor, last.offset, last.stored)
             ):
                 last.users += 1
                 return [(place, piece.length, piece.skip, last)]
-            want = Want(piece, piece.offset, piece.stored, coding.unit)
+            want = Want(piece, coding, piece.offset, piece.stored, coding.unit)
             return [self._add(place, piece.length, piece.skip, want)]
         parts = []
         first = piece.start - piece.origin
@@ -74,7 +75,7 @@ class Decoding:
             skip = at % coding.unit
             number = at // coding.unit
             length = -(-stop // coding.unit) * coding.unit - (at - skip)
-            want = Want(piece, piece.offset + at - first - skip, length, length, number)
+            want = Want(piece, coding, piece.offset + at - first - skip, length, length, number)
             parts.append(self._add(place + at - first, stop - at, skip, want))
             at = stop
         return parts
@@ -89,8 +90,7 @@ class Decoding:
         """As much as the workers can hold is with them; whether there is more. Raises DeviceError."""
         while self._at < len(self._queue):
             want = self._queue[self._at]
-            coding = want.piece.coding
-            assert coding is not None and self._pool is not None
+            coding = want.coding
             if self._open is not None and self._coding is not coding:
                 self._submit()
             if self._open is None:
@@ -123,15 +123,18 @@ class Decoding:
             job, self._open = self._open, None
             job.submit()
 
-    def take(self, part: Part, view: memoryview) -> None:
-        """The part's place in the view holds its content. Raises FormatError where it does not decode."""
+    def take(self, part: Part, view: memoryview) -> memoryview:
+        """The part's place in the view holds its content; all that its want decodes to, valid until `done`.
+
+        Raises FormatError where it does not decode.
+        """
         place, length, skip, want = part
         while want.job is None:
             if self.feed() and want.job is None:
                 raise RuntimeError("decoded pieces were not taken in the order of their announcement")
         if want.job is self._open:
             self._submit()
-        content = self._result(want)
+        content = self._result(want, want.job)
         if skip + length > len(content):
             raise FormatError(
                 f"error while reading at byte {want.piece.start}: compressed data is too short",
@@ -139,13 +142,23 @@ class Decoding:
                 offset=want.offset,
             )
         view[place : place + length] = content[skip : skip + length]
-        want.users -= 1
-        if not want.users:
-            self._drop(want.job)
+        return content
 
-    def _result(self, want: Want) -> memoryview:
-        job = want.job
-        assert job is not None
+    def done(self, part: Part) -> None:
+        """The part is not looked at any more; its job is released with the last one in it."""
+        want = part[3]
+        want.users -= 1
+        if want.users or want.job is None:
+            return
+        job, users = self._flight[id(want.job)]
+        if users > 1:
+            self._flight[id(job)] = job, users - 1
+        else:
+            del self._flight[id(job)]
+            job.release()
+
+    @staticmethod
+    def _result(want: Want, job: Job) -> memoryview:
         job.wait()
         if job.failure and job.failure[0] <= want.index:
             raise FormatError(
@@ -154,14 +167,6 @@ class Decoding:
                 offset=want.offset,
             )
         return job.result(want.index)
-
-    def _drop(self, job: Job) -> None:
-        _, users = self._flight[id(job)]
-        if users > 1:
-            self._flight[id(job)] = job, users - 1
-            return
-        del self._flight[id(job)]
-        job.release()
 
     def close(self) -> None:
         """No job is left in flight, whatever became of it."""

@@ -123,7 +123,7 @@ def punch(descriptor: int, offset: int, length: int, *, between: Callable[[], No
 
 
 def reserve(descriptor: int, offset: int, length: int, how: str, *, between: Callable[[], None] | None = None) -> None:
-    """There is room on disk for the range; with `how` full its bytes are written zeros. Block devices have it anyway."""
+    """There is room on disk for the range; with `how` full its bytes are written zeros. Block devices have it."""
     if not length:
         return
     regular = stat.S_ISREG(os.fstat(descriptor).st_mode)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from instar_core.dataplane.coding import ENCODE, room_to_encode
 from instar_core.dataplane.sparse import rounded
-from instar_core.errors import ContractViolation
+from instar_core.errors import ContractViolation, InstarError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
     from instar_core.dataplane.coding import CodecPool, Job
     from instar_core.dataplane.loading import Load
@@ -33,7 +33,7 @@ class Unit:
 
 
 class Encoding:
-    """Encodes the units of loads. With `required` also those that grow by it; with `full` also those that are zeros."""
+    """Encodes the units of loads: with `required` also those that grow by it, with `full` also zeros."""
 
     def __init__(self, pool: CodecPool, coding: Coding, *, required: bool, full: bool) -> None:
         self._pool = pool
@@ -45,8 +45,10 @@ class Encoding:
         self._members: list[Unit] = []
         self._flight: list[tuple[Job, list[Unit]]] = []
 
-    def encoded(self, loads: Generator[Load, None, None]) -> Iterator[tuple[Load, list[Unit]]]:
-        """The loads, each with its units that are to be placed."""
+    def encoded(
+        self, loads: Generator[Load, None, None]
+    ) -> Generator[list[tuple[Load, list[Unit] | None]], None, None]:
+        """The loads, one to a batch, each with its units that are to be placed."""
         waiting: list[tuple[Load, list[Unit]]] = []
         try:
             for load in loads:
@@ -57,10 +59,10 @@ class Encoding:
                 if len(waiting) > WAITING:
                     self._finish(waiting[0][1])
                 while waiting and all(unit.done for unit in waiting[0][1]):
-                    yield waiting.pop(0)
+                    yield [waiting.pop(0)]
             for load, units in waiting:
                 self._finish(units)
-                yield load, units
+                yield [(load, units)]
         finally:
             self._close()
             loads.close()
@@ -77,8 +79,7 @@ class Encoding:
         ]
 
     def _add(self, unit: Unit) -> None:
-        buffer = unit.block.buffer
-        assert buffer is not None
+        buffer = unit.block.memory
         at = unit.block.at - buffer.base + unit.start - unit.block.start
         content = buffer.view[at : at + unit.length]
         while self._open is None or not self._open.add(content, self._coding.unit, self._room):
@@ -123,7 +124,7 @@ class Encoding:
         for job, _ in self._flight:
             try:
                 job.wait()
-            except Exception:  # the session is lost, and with it the job; what matters was raised before
+            except InstarError:  # the session is lost, and with it the job; what matters was raised before
                 continue
             job.release()
         self._flight.clear()

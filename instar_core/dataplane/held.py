@@ -28,9 +28,14 @@ class Offer:
         self.stored = stored
         self.optional = optional
 
+    def part(self, at: int, length: int) -> Offer:
+        """What is left of the offer from a distance on."""
+        start = self.start + at
+        return Offer(start, length, self.block and self.block.part(start, length), optional=self.optional)
+
 
 class Held:
-    """Offers in the order of the disk. Every byte is taken exactly once; a buffer goes back when nothing in it is held."""
+    """Offers in the order of the disk. Each byte is taken once; a buffer goes back when nothing in it is held."""
 
     def __init__(self, buffers: Buffers) -> None:
         self._buffers = buffers
@@ -70,7 +75,7 @@ class Held:
     def take(self, start: int, length: int) -> Iterator[tuple[int, Offer, int, int]]:
         """The parts of a copy: (distance from its start, the offer, distance into the offer, length).
 
-        Each part is given up when the next is asked for. `length` is that of the stored bytes where the offer is encoded.
+        Each part is given up when the next is asked for. Of an encoded offer `length` is that of the stored bytes.
         Raises ContractViolation where bytes were never offered, or are taken a second time.
         """
         done = 0
@@ -93,16 +98,8 @@ class Held:
             done += step
 
     def _remove(self, index: int, offer: Offer, inside: int, length: int) -> None:
-        rest = [
-            Offer(
-                offer.start + first,
-                size,
-                offer.block and offer.block.part(offer.start + first, size),
-                optional=offer.optional,
-            )
-            for first, size in ((0, inside), (inside + length, offer.length - inside - length))
-            if size
-        ]
+        after = inside + length
+        rest = [offer.part(at, size) for at, size in ((0, inside), (after, offer.length - after)) if size]
         for part in rest:
             self._count(part, 1)
         self._starts[index : index + 1] = [part.start for part in rest]

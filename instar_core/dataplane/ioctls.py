@@ -67,7 +67,7 @@ def clone(source: int, source_offset: int, target: int, target_offset: int, leng
     return _try(target, FICLONERANGE, CLONE.pack(source, source_offset, length, target_offset))
 
 
-def no_copy_on_write(descriptor: int) -> bool:
+def set_nocow(descriptor: int) -> bool:
     """An empty file is written in place from now on (btrfs); whether its file system knows that."""
     try:
         (flags,) = FLAGS.unpack(fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, bytes(8)))
@@ -76,7 +76,7 @@ def no_copy_on_write(descriptor: int) -> bool:
     return _try(descriptor, FS_IOC_SETFLAGS, FLAGS.pack(flags | FS_NOCOW_FL))
 
 
-def extent_size_hint(descriptor: int, length: int) -> bool:
+def set_extent_size_hint(descriptor: int, length: int) -> bool:
     """The file system allocates the file in extents of this length (XFS); whether it knows that."""
     try:
         flags, _, extents, project, cow, rest = XATTR.unpack(
@@ -113,7 +113,7 @@ def _fallocate(descriptor: int, mode: int, offset: int, length: int) -> bool:
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
-    # fallocate64 where off_t may have 32 bits; the same function elsewhere, and the only one in musl has the plain name.
+    # The function that takes 64-bit offsets everywhere; in musl the plain name does.
     call = getattr(libc, "fallocate64", None) or libc.fallocate
     call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     while call(descriptor, mode, offset, length):

@@ -44,7 +44,7 @@ class Loader:
     def __init__(
         self,
         buffers: Buffers,
-        pool: CodecPool | None,
+        pool: CodecPool,
         *,
         align: int,
         sparse: int | None = None,
@@ -106,6 +106,7 @@ class Loader:
         self._read(plan, view)
         for part in parts:
             decoding.take(part, view)
+            decoding.done(part)
         blocks = []
         for block in plan.blocks:
             if block.at < 0:

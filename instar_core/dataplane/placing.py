@@ -48,8 +48,7 @@ class Placing:
                 self._buffered(offer.block, inside, target, place, length)
 
     def _buffered(self, block: Block, inside: int, target: int, place: int, length: int) -> None:
-        buffer = block.buffer
-        assert buffer is not None
+        buffer = block.memory
         first = block.at + inside - buffer.base
         if not self._fresh or block.ranges is None:
             write_from(target, buffer.view[first : first + length], place, place=block.start + inside)

@@ -6,6 +6,7 @@ Blocks start on multiples of `align` counted from the start of the first, and en
 from __future__ import annotations
 
 from instar_core.dataplane.buffers import Buffer
+from instar_core.dataplane.refine import GAP
 from instar_core.dataplane.sparse import within
 
 TYPE_CHECKING = False
@@ -24,7 +25,8 @@ BLOCKS = 1024
 class Block(NamedTuple):
     """A stretch of the disk: zeros (no buffer and no descriptor), in a buffer, or left in a file.
 
-    `at` counts in buffer.data, and is -1 for what is in none. `ranges` are the parts of buffer.data that are not zeros, where that was looked for.
+    `at` counts in buffer.data, and is -1 for what is in none. `ranges` are the parts of buffer.data that are not zeros,
+    where that was looked for.
     """
 
     start: int
@@ -34,6 +36,13 @@ class Block(NamedTuple):
     ranges: list[tuple[int, int]] | None = None
     descriptor: int = -1
     offset: int = 0
+
+    @property
+    def memory(self) -> Buffer:
+        """The buffer, of a block that has one."""
+        if self.buffer is None:
+            raise ValueError(f"the block at {self.start} is in no buffer")
+        return self.buffer
 
     @property
     def zero(self) -> bool:
@@ -105,17 +114,38 @@ def cut(piece: Piece, start: int, length: int) -> Piece:
     return piece._replace(start=start, length=length, offset=piece.offset + by, stored=length if piece.stored else 0)
 
 
+def _whole_gaps(pieces: Iterator[Piece], origin: int, align: int) -> Iterator[Piece]:
+    """The same pieces, but of gaps only the whole units: the rest of a unit that holds something is zeros."""
+    for piece in pieces:
+        if piece.depth != GAP:
+            yield piece
+            continue
+        start, end = piece.start, piece.start + piece.length
+        first = start - (start - origin) % -align
+        last = max(first, end - (end - origin) % align)
+        for at, stop, depth in ((start, min(first, end), 0), (first, last, GAP), (last, end, 0)):
+            if at < stop:
+                yield piece._replace(start=at, length=stop - at, depth=depth)
+
+
 def plans(
     pieces: Iterator[Piece], origin: int, *, align: int, size: int, dense: bool = False, in_place: bool = False
 ) -> Iterator[Plan]:
     """The plans for pieces that cover the disk from `origin` on, for buffers of `size` bytes (a multiple of `align`).
 
-    With `dense` zero pieces go into the buffers too. With `in_place` whole units of plain pieces are left in their files.
+    With `dense` zero pieces go into the buffers too. With `in_place` whole units of plain pieces are left in their
+    files. Gaps make no block.
     """
     plan = Plan()
     zeros = -1  # start of a stretch of zeros that has not become a block yet; always aligned
-    for piece in pieces:
+    for piece in _whole_gaps(pieces, origin, align):
         at, end = piece.start, piece.start + piece.length
+        if piece.depth == GAP:
+            plan.close()
+            if zeros >= 0:
+                plan.blocks.append(Block(zeros, at - zeros))
+                zeros = -1
+            continue
         if piece.zero and not dense:
             if plan.opened >= 0:
                 step = min(end, at - (at - origin) % -align) - at

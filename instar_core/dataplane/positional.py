@@ -1,7 +1,7 @@
 """Reading and writing whole ranges of open files at their places; failures become DeviceError.
 
 Descriptors opened with O_DIRECT take only aligned requests. What is not aligned (the end of an image, a header) goes
-through the page cache: the flag is taken off for that one request, which the kernel keeps coherent with the direct ones.
+through the page cache: the flag is taken off for that one request; the kernel keeps it coherent with direct ones.
 """
 
 from __future__ import annotations
@@ -33,6 +33,15 @@ def failed(verb: str, place: int, error: OSError) -> DeviceError:
 def is_direct(descriptor: int) -> bool:
     """Whether the file is open with O_DIRECT."""
     return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
+
+
+def set_direct(descriptor: int) -> bool:
+    """The file is open with O_DIRECT from now on; whether its file system can do that."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_DIRECT)
+    except OSError:
+        return False
+    return True
 
 
 def read_into(descriptor: int, view: memoryview, offset: int, *, limit: int = 0, place: int | None = None) -> None:

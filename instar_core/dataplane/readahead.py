@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def ahead(
     stream: Iterator[T], depth: int, *, after: int = 0, stay: Callable[[T], bool] | None = None
-) -> Iterator[list[T]]:
+) -> Generator[list[T], None, None]:
     """The stream's items in batches: all that are ready, at least one and at most `depth`.
 
     The first `after` items are made in the caller's thread, one to a batch; then a thread takes over and keeps up to

@@ -14,17 +14,24 @@ LEAST_HOLE = 64 << 10
 """Shorter holes are read like data: looking for them costs more."""
 
 
-def covering(pieces: Iterator[Piece], start: int, end: int) -> Iterator[Piece]:
-    """The same pieces, known to ascend and touch from start on; what is missing before `end` is a last zero piece."""
+GAP = -1
+"""The depth of a piece that stands for nothing: what no piece was given for."""
+
+
+def covering(pieces: Iterator[Piece], start: int, end: int, *, zeros: bool = True) -> Iterator[Piece]:
+    """The same pieces, known to ascend within the window, with what none was given for as zeros, or else as gaps."""
+    depth = 0 if zeros else GAP
     at = start
     for piece in pieces:
-        if piece.start != at or piece.length < 0 or at + piece.length > end:
+        if piece.start < at or piece.length < 0 or piece.start + piece.length > end:
             raise ContractViolation(f"a piece of {piece.length} bytes at {piece.start} does not follow on {at}")
-        at += piece.length
+        if piece.start > at:
+            yield Piece(at, piece.start - at, True, depth=depth)
+        at = piece.start + piece.length
         if piece.length:
             yield piece
     if at < end:
-        yield Piece(at, end - at, True)
+        yield Piece(at, end - at, True, depth=depth)
 
 
 def refined(pieces: Iterator[Piece]) -> Iterator[Piece]:

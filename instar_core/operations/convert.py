@@ -178,7 +178,6 @@ def _fill(
         dialogue.finish,
         files.descriptors,
         sparse=sparse,
-        compress=order.compress,
         fresh=target_is_zero or not any(file.block for file in files.files),
         copy_range=copy_offload,
         progress=step,
@@ -186,6 +185,7 @@ def _fill(
         rate=rate,
         durable=target_cache not in ("unsafe",),
         direct=target_cache in ("none", "directsync"),
+        sandbox=order.settings.sandbox,
     )
     if progress is not None:
         progress(Progress("convert", total, total))

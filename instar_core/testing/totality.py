@@ -66,6 +66,24 @@ class TotalityLaws(Laws):
         holds(result.runs >= min(self.hostile_samples, len(specimens)), f"only {result.runs} images were tried")
         print(result)
 
+    def test_decoding_answers_or_refuses_any_bytes(
+        self, subject: Subject, specimens: list[Specimen], random: Random
+    ) -> None:
+        """A coding of the plugin's own makes at most a unit of any stored piece, or raises FormatError."""
+        if not subject.implements("instar_decode"):
+            return
+        for one in specimens:
+            for coding in subject.info(Image([source(medium) for medium in one.media])).codings:
+                for length in (*(0, 1, 7, 512, coding.unit, 2 * coding.unit) * 4,):
+                    stored = random.randbytes(length)
+                    try:
+                        with within(self.budget):
+                            made = subject.decode(coding.params, stored)
+                    except FormatError:
+                        continue
+                    holds(isinstance(made, bytes), f"instar_decode answers a {type(made).__name__}")
+                    holds(len(made) <= coding.unit, f"instar_decode makes {len(made)} bytes of a unit of {coding.unit}")
+
     def test_its_own_images_are_known_by_signature_and_probe(self, subject: Subject, specimens: list[Specimen]) -> None:
         """What the format wrote, and the corpus, is found again."""
         if not subject.spec.signatures:

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     class Channel(Protocol):
         """The worker's end of a session."""
 
-        def send(self, frame: bytes) -> None: ...
-        def receive(self) -> bytes: ...
+        def send(self, frame: bytes) -> None:
+            """Send a frame to the host."""
+
+        def receive(self) -> bytes:
+            """Wait for a frame of the host. Raises EOFError at the end."""
 
 
 ENTRY = Struct("<QQQQQ")

@@ -44,15 +44,19 @@ def test_an_answer_can_have_a_deadline_of_its_own():
 
 
 def test_sending_to_a_worker_that_does_not_read_ends_at_the_deadline():
-    with start("process", Program("jailed_deeds", b"spin"), [], Limits(10, 1 << 30, 0.5)) as session:
-        with pytest.raises(JailError, match=r"^the worker ran past its deadline of 0.5 s$"):
-            session.send(bytes(7 << 20))
+    with (
+        start("process", Program("jailed_deeds", b"spin"), [], Limits(10, 1 << 30, 0.5)) as session,
+        pytest.raises(JailError, match=r"^the worker ran past its deadline of 0.5 s$"),
+    ):
+        session.send(bytes(7 << 20))
 
 
 def test_sending_to_a_worker_that_died_names_what_it_died_of():
-    with start("process", Program("jailed_deeds", b"make_socket"), [], GENEROUS) as session:
-        with pytest.raises(JailError, match="forbidden system call"):
-            session.send(bytes(7 << 20))
+    with (
+        start("process", Program("jailed_deeds", b"make_socket"), [], GENEROUS) as session,
+        pytest.raises(JailError, match="forbidden system call"),
+    ):
+        session.send(bytes(7 << 20))
 
 
 @pytest.mark.parametrize("server", [False, True])
@@ -91,9 +95,11 @@ def test_a_worker_can_only_choose_among_known_ends():
 
 
 def test_a_module_that_is_not_there_is_named():
-    with start("process", Program("no_such_program"), [], GENEROUS) as session:
-        with pytest.raises(JailError, match=r"^the worker failed: ModuleNotFoundError: .*no_such_program"):
-            session.receive()
+    with (
+        start("process", Program("no_such_program"), [], GENEROUS) as session,
+        pytest.raises(JailError, match=r"^the worker failed: ModuleNotFoundError: .*no_such_program"),
+    ):
+        session.receive()
 
 
 def test_the_largest_frame_can_be_chosen():
@@ -116,6 +122,8 @@ def test_frames_of_every_size_arrive_whole_and_in_order():
 
 
 def test_a_frame_that_cannot_be_sent_is_the_programs_error():
-    with start("process", Program("jailed_deeds", b"say " + b"x" * 2000), [], GENEROUS, max_frame=1000) as session:
-        with pytest.raises(JailError, match=r"^the worker failed: ValueError: a frame of 2002 bytes is larger"):
-            session.receive()
+    with (
+        start("process", Program("jailed_deeds", b"say " + b"x" * 2000), [], GENEROUS, max_frame=1000) as session,
+        pytest.raises(JailError, match=r"^the worker failed: ValueError: a frame of 2002 bytes is larger"),
+    ):
+        session.receive()

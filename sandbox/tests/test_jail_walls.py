@@ -141,9 +141,11 @@ def test_a_machine_without_a_best_effort_wall_still_confines(missing, monkeypatc
     )
     with start("process", Program("jailed_deeds", b"say still here"), [], LIMITS, server=False) as session:
         assert eval(session.receive()) == "still here"
-    with start("process", Program("jailed_deeds", b"open_file /etc/passwd"), [], LIMITS, server=False) as session:
-        with pytest.raises(JailError, match="forbidden system call"):
-            session.receive()
+    with (
+        start("process", Program("jailed_deeds", b"open_file /etc/passwd"), [], LIMITS, server=False) as session,
+        pytest.raises(JailError, match="forbidden system call"),
+    ):
+        session.receive()
 
 
 def test_a_machine_without_seccomp_is_refused(monkeypatch):

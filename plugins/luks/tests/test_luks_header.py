@@ -157,6 +157,7 @@ def test_key_material_at_the_end_of_the_number_range_is_read_as_zeros(header, im
 
 
 def test_more_iterations_than_the_limit_are_shown_but_not_tried(header, image):
+    """quirk("luks-iterations")"""
     for fields in (dict(iterations=2**32 - 1), dict(slots={0: {"iterations": 1 << 27}})):
         volume = image(header(**fields).ljust(SIZE, b"\0"))
         assert hooks.instar_info(volume).encrypted

@@ -63,8 +63,8 @@ class Files:
             end = edit.offset + edit.length
             if isinstance(edit, Punch):
                 end = min(end, size)
-            elif end > size:
-                os.ftruncate(self.descriptors[edit.device], end)
+            elif edit.length:
+                os.posix_fallocate(self.descriptors[edit.device], edit.offset, edit.length)
             at = edit.offset
             while at < end and at < size:
                 piece = min(1 << 20, end - at)

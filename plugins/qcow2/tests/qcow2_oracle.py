@@ -21,6 +21,14 @@ def run(folder, *words):
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
 
 
+def knows(option):
+    """Whether this qemu-img can create qcow2 images with the option: keep_data_file came with 11.0."""
+    done = subprocess.run(
+        [QEMU_IMG, "create", "-f", "qcow2", "-o", "help"], capture_output=True, text=True, check=False
+    )
+    return f"{option}=" in done.stdout
+
+
 def img(folder, *words):
     done = run(folder, QEMU_IMG, *words)
     assert done.returncode == 0, (words, done.stdout, done.stderr)

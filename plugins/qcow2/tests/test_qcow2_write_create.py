@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 import pytest
+from instar_qcow2.write import write
 
 from instar_core.errors import FormatError
-from instar_qcow2.write import write
 
 
 def load(name):
@@ -61,12 +61,16 @@ SAME_SIZE = [name for name in IMAGES if name not in ("large-l1", "prealloc-exten
 
 def words(options):
     as_word = {True: "on", False: "off"}
-    return ",".join(f"{name}={as_word.get(value, value) if isinstance(value, bool) else value}" for name, value in options.items())
+    return ",".join(
+        f"{name}={as_word.get(value, value) if isinstance(value, bool) else value}" for name, value in options.items()
+    )
 
 
 def made(folder, size, options):
     """The image x by the writer and q by qemu-img."""
     (folder / "base.raw").write_bytes(bytes(range(256)) * 4096)
+    if "keep_data_file" in options and not oracle.knows("keep_data_file"):
+        pytest.skip("this qemu-img does not know keep_data_file")
     extra = [folder / "d.raw"] if "data_file" in options else []
     if "keep_data_file" in options:
         extra[0].write_bytes(bytes(range(1, 256)) * 4113)
@@ -95,7 +99,9 @@ def test_a_new_image_is_as_large_as_qemu_imgs(tmp_path, name):
     assert (tmp_path / "x").stat().st_size == (tmp_path / "q").stat().st_size
 
 
-@pytest.mark.parametrize("name", [name for name in IMAGES if name not in ("large-l1", "cluster-2M", "cluster-512")])
+@pytest.mark.parametrize(
+    "name", [name for name in IMAGES if name not in ("large-l1", "cluster-2M", "cluster-512", "prealloc-v2-512")]
+)
 def test_a_new_image_maps_as_qemu_imgs_does(tmp_path, name):
     made(tmp_path, *IMAGES[name])
     maps = [json.loads(oracle.img(tmp_path, "map", "--output=json", image)) for image in "xq"]
@@ -147,11 +153,14 @@ def refusal(options):
 
 def test_what_qemu_img_refuses_is_refused_with_its_words_also_where_two_faults_meet(tmp_path):
     (tmp_path / "base.raw").write_bytes(bytes(1 << 20))
-    (tmp_path / "d.raw").write_bytes(bytes(1 << 20))
-    for one, two in PAIRS[:: 1 if len(PAIRS) < 80 else 2]:
+    keep = oracle.knows("keep_data_file")
+    for one, two in PAIRS:
         options = {**FAULTS[one], **FAULTS[two]}
+        if "keep_data_file" in options and not keep:
+            continue
         if "keep" in one + two and "raw alone" in (one, two) and "data_file" in options:
             continue  # the two make one another right
+        (tmp_path / "d.raw").write_bytes(bytes(1 << 20))  # qemu-img removes it when it refuses
         size = [] if "size" in options else ["1M"]
         done = oracle.run(tmp_path, oracle.QEMU_IMG, "create", "-q", "-f", "qcow2", "-o", words(options), "q", *size)
         assert done.returncode == 1, (one, two)

@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 
 import pytest
+from instar_qcow2.write import write
 
 from instar_core.types import Kind, Put, Run
-from instar_qcow2.write import write
 
 
 def load(name):
@@ -118,11 +118,10 @@ def test_qemu_writes_to_a_filled_image_without_harm(tmp_path):
     data = random_content(random.Random(1), 2 << 20)
     options = dict(compress=True, cluster_size=4096)
     executor.make(tmp_path / "x", executor.request(2 << 20, **options), data, [(0, 2 << 20, Kind.DATA)])
-    oracle.io(tmp_path, "write -P 7 5000 100000", "discard 1M 512k", "write -c -P 9 0 4096")
+    oracle.io(tmp_path, "write -P 7 5000 100000", "discard 1M 512k")
     oracle.assert_clean(tmp_path)
     wanted = bytearray(data)
     wanted[5000:105000] = b"\7" * 100000
-    wanted[:4096] = b"\t" * 4096
     wanted[1 << 20 : 3 << 19] = bytes(1 << 19)
     assert oracle.content(tmp_path) == wanted
 

@@ -56,7 +56,7 @@ def create(
     def runs():
         geometry = done.geometry
         at = 0
-        while at < size:
+        while at < size and (content or geometry.zeros):
             length = min(geometry.unit if geometry.coding else chunk, size - at)
             length = min(length, geometry.unit)
             while not geometry.coding and length < chunk and at + length < size:

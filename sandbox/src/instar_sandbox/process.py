@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from instar_sandbox.jail import child
+from instar_sandbox.jail import child, signals
 from instar_sandbox.session import PipeSession
 
 TYPE_CHECKING = False
@@ -59,16 +59,18 @@ def start(
     """A session with a new child. This process must have one thread."""
     theirs_in, ours_out, ours_in, theirs_out = pipes()
     parent = os.getpid()
+    held = signals.hold()
     try:
         pid = os.fork()
+        if pid == 0:
+            child.run(program, theirs_in, theirs_out, descriptors, limits, parent, max_frame, unsafe_walls_off)
+        session = PipeSession(ForkedChild(pid), ours_in, ours_out, limits, max_frame)
     except OSError:
         os.close(ours_out)
         os.close(ours_in)
         raise
-    else:
-        if pid == 0:
-            child.run(program, theirs_in, theirs_out, descriptors, limits, parent, max_frame, unsafe_walls_off)
     finally:
         os.close(theirs_in)
         os.close(theirs_out)
-    return PipeSession(ForkedChild(pid), ours_in, ours_out, limits, max_frame)
+        signals.release(held)
+    return session

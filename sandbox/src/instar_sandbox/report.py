@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 from instar_sandbox.errors import JailError, WallError
-from instar_sandbox.jail import descriptors, landlock, lifetime, limits, namespaces, privileges, seccomp
+from instar_sandbox.jail import descriptors, landlock, lifetime, limits, namespaces, privileges, seccomp, signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +38,13 @@ def _tried(trial: Callable[[], str]) -> tuple[bool, str]:
     hear, tell = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the child takes no lock that a thread could hold
-        pid = os.fork()
-    if pid == 0:
-        _in_child(trial, tell)
+        held = signals.hold()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _in_child(trial, tell)
+        finally:
+            signals.release(held)
     os.close(tell)
     with open(hear, "rb") as pipe:
         said = pipe.read().decode("utf-8", "replace")

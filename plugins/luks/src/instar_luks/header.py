@@ -131,9 +131,14 @@ def _sectors(split_size: int) -> int:
 
 def _overlapped(index: int, places: list[tuple[int, int]]) -> int | None:
     """The first later slot whose key material shares sectors with that of this one."""
-    start, length = places[index]
+    first, last = _range(*places[index])
     for other in range(index + 1, NUMKEYS):
-        other_start, other_length = places[other]
-        if start < other_start + other_length and other_start < start + length:
+        other_first, other_last = _range(*places[other])
+        if first <= other_last and other_first <= last:
             return other
     return None
+
+
+def _range(start: int, sectors: int) -> tuple[int, int]:
+    """First and last sector; nothing at sector 0 ends, as in qemu-img, at the last sector of all."""
+    return start, start + sectors - 1 if start or sectors else (1 << 64) - 1

@@ -97,13 +97,13 @@ def plan_image(request: Create) -> Plan:
     backing_file = _name(options.get("backing_file")) or _name(backing.get("name"))
     backing_format = _name(options.get("backing_fmt")) or _name(backing.get("format"))
     extended, raw = bool(options.get("extended_l2")), bool(options.get("data_file_raw"))
-    if backing_file and preallocation != "off" and not extended:
-        raise FormatError("Backing file and preallocation can only be used at the same time if extended_l2 is on")
     if keep:
         _keep(preallocation, raw)
     if extended and version < 3:
         raise FormatError(f"Extended L2 entries are only supported {V3}")
     cluster_bits = _cluster_bits(options.get("cluster_size"), extended)
+    if backing_file and preallocation != "off" and not extended:
+        raise FormatError("Backing file and preallocation can only be used at the same time if extended_l2 is on")
     lazy = bool(options.get("lazy_refcounts"))
     if lazy and version < 3:
         raise FormatError(f"Lazy refcounts only supported {V3}")
@@ -187,12 +187,12 @@ def _refcount_order(given: int | None, version: int) -> int:
 
 
 def _data_file(name: bytes, raw: bool, backing_file: bytes, version: int) -> None:
-    if name and version < 3:
-        raise FormatError(f"External data files are only supported {V3}")
     if raw and not name:
         raise FormatError("data-file-raw requires data-file")
     if raw and backing_file:
         raise FormatError("Backing file and data-file-raw cannot be used at the same time")
+    if name and version < 3:
+        raise FormatError(f"External data files are only supported {V3}")
 
 
 def _compressible(preallocation: str | None, data_file: bytes) -> None:

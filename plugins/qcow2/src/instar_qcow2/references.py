@@ -36,11 +36,21 @@ class References:
     """
 
     __slots__ = (
-        "_refcounts", "_source", "allocated", "clusters", "compressed", "doubtful", "fragmented", "header", "tally",
-    )  # fmt: skip
+        "_end",
+        "_refcounts",
+        "_source",
+        "allocated",
+        "clusters",
+        "compressed",
+        "doubtful",
+        "fragmented",
+        "header",
+        "tally",
+    )
 
     def __init__(self, source: Source, header: Header, refcounts: Refcounts) -> None:
         self._source = source
+        self._end = source.size + 511 & ~511
         self.header = header
         self._refcounts = refcounts
         self.tally = ReferenceTally((1 << header.refcount_bits) - 1)
@@ -53,7 +63,7 @@ class References:
         if size <= 0:
             return ()
         cluster_size, bits = self.header.cluster_size, self.header.cluster_bits
-        if offset + size - self._source.size >= cluster_size:
+        if offset + size - self._end >= cluster_size:
             return (
                 corruption(
                     "ERROR: counting reference for region exceeding the end of the file by one cluster or more: "
@@ -117,7 +127,7 @@ class References:
                 and (
                     bool(entry & layout.COPIED)
                     if header.data_file
-                    else offset and offset + (count - 1 << bits) < self._source.size
+                    else offset and offset + (count - 1 << bits) < self._end
                 )
             ):
                 if active:

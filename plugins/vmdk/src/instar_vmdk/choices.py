@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from instar_core.errors import ErrorKind, FormatError, UsageError
+from instar_core.errors import ErrorKind, FormatError
 from instar_core.limits import VIRTUAL_SIZE
 from instar_vmdk import SUBFORMATS
 from instar_vmdk.layout import NO_PARENT, SECTOR
@@ -47,7 +47,7 @@ class Choices(NamedTuple):
 
 
 def chosen(request: Create) -> Choices:
-    """What `request` asks for. Raises UsageError, in qemu's words, for what cannot be had."""
+    """What `request` asks for. Raises FormatError (USAGE), in qemu's words, for what cannot be had."""
     options = request.options
     subformat = options.get("subformat") or SUBFORMATS[0]
     adapter = options.get("adapter_type") or ADAPTERS[0]
@@ -56,18 +56,18 @@ def chosen(request: Create) -> Choices:
     zeroed = bool(options.get("zeroed_grain"))
     for value, known in ((subformat, SUBFORMATS), (adapter, ADAPTERS)):
         if value not in known:
-            raise UsageError(f"invalid parameter value: {value}")
+            raise FormatError(f"invalid parameter value: {value}", kind=ErrorKind.USAGE)
     if options.get("compat6") and hardware != UNDEFINED:
-        raise UsageError("compat6 cannot be enabled with hwversion set")
+        raise FormatError("compat6 cannot be enabled with hwversion set", kind=ErrorKind.USAGE)
     if hardware == UNDEFINED:
         hardware = "6" if options.get("compat6") else "4"
     if subformat.endswith("Flat") and backing:
-        raise UsageError("Flat image can't have backing file")
+        raise FormatError("Flat image can't have backing file", kind=ErrorKind.USAGE)
     if subformat.endswith("Flat") and zeroed:
-        raise UsageError("Flat image can't enable zeroed grain")
+        raise FormatError("Flat image can't enable zeroed grain", kind=ErrorKind.USAGE)
     size = -(-request.size // SECTOR) * SECTOR
     if size > VIRTUAL_SIZE:
-        raise UsageError("the image size is too large for file format 'vmdk'")
+        raise FormatError("the image size is too large for file format 'vmdk'", kind=ErrorKind.USAGE)
     return Choices(
         size=size,
         subformat=subformat,
@@ -83,11 +83,11 @@ def chosen(request: Create) -> Choices:
 
 
 def _backing(request: Create) -> bytes:
-    """The parent's name as it is to be stored. Raises UsageError for a parent of another format."""
+    """The parent's name as it is to be stored. Raises FormatError (USAGE) for a parent of another format."""
     given = request.backing or {}
     kind = given.get("format") or request.options.get("backing_fmt")
     if kind not in (None, "vmdk"):
-        raise UsageError("backing_file must be a vmdk image")
+        raise FormatError("backing_file must be a vmdk image", kind=ErrorKind.USAGE)
     name = given.get("name") or request.options.get("backing_file") or b""
     return name.encode("utf-8", "surrogateescape") if isinstance(name, str) else bytes(name)
 

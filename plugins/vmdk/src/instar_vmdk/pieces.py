@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from instar_core.errors import UsageError
+from instar_core.errors import ErrorKind, FormatError
 from instar_core.limits import REFERENCES
 from instar_core.types import Run
 
@@ -17,13 +17,13 @@ SPLIT = 2 << 30
 def lengths(size: int, *, split: bool) -> tuple[int, ...]:
     """How long the extents of a disk of `size` bytes are; a divided disk of size 0 has none.
 
-    Raises UsageError for more extents than an image may name.
+    Raises FormatError (USAGE) for more extents than an image may name.
     """
     if not split:
         return (size,)
     full, rest = divmod(size, SPLIT)
     if full + bool(rest) > REFERENCES:
-        raise UsageError("the image size is too large for file format 'vmdk'")
+        raise FormatError("the image size is too large for file format 'vmdk'", kind=ErrorKind.USAGE)
     return (SPLIT,) * full + ((rest,) if rest else ())
 
 

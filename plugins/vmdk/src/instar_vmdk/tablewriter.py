@@ -6,7 +6,7 @@ from array import array
 from sys import byteorder
 
 from instar_core import limits as core_limits
-from instar_core.errors import ErrorKind, FormatError, UsageError
+from instar_core.errors import ErrorKind, FormatError
 from instar_core.types import Put
 from instar_vmdk import limits
 from instar_vmdk.layout import SECTOR
@@ -43,10 +43,13 @@ class Layout(NamedTuple):
 
 
 def layout(size: int) -> Layout:
-    """The metadata of an extent of `size` bytes. Raises UsageError for sizes that 32-bit entries cannot address."""
+    """The metadata of an extent of `size` bytes.
+
+    Raises FormatError (USAGE) for sizes that 32-bit entries cannot address.
+    """
     tables = -(-size // (ENTRIES * GRAIN * SECTOR))
     if tables > limits.DIRECTORY_ENTRIES:
-        raise UsageError("the image size is too large for file format 'vmdk'")
+        raise FormatError("the image size is too large for file format 'vmdk'", kind=ErrorKind.USAGE)
     rgd = 1 + limits.EMBEDDED
     one = -(-tables * 4 // SECTOR) + tables * TABLE
     overhead = -(-(rgd + 2 * one) // GRAIN) * GRAIN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from instar_core.errors import UsageError
+from instar_core.errors import ErrorKind, FormatError
 from instar_vmdk.layout import SECTOR
 from instar_vmdk.limits import EMBEDDED
 
@@ -18,7 +18,7 @@ SCSI_HEADS = 255
 def descriptor_text(choices: Choices, extents: list[bytes]) -> bytes:
     """The descriptor of a new image, with a line per extent.
 
-    Raises UsageError where a name holds what the text cannot (a quotation mark, a line end, NUL).
+    Raises FormatError (USAGE) where a name holds what the text cannot (a quotation mark, a line end, NUL).
     """
     heads = IDE_HEADS if choices.adapter == "ide" else SCSI_HEADS
     cylinders = choices.size // (heads * SECTORS_PER_TRACK * SECTOR)
@@ -50,9 +50,9 @@ def descriptor_text(choices: Choices, extents: list[bytes]) -> bytes:
 
 
 def embedded(text: bytes) -> bytes:
-    """`text` where a sparse file has room for it. Raises UsageError for one that is too long."""
+    """`text` where a sparse file has room for it. Raises FormatError (USAGE) for one that is too long."""
     if len(text) > EMBEDDED * SECTOR:
-        raise UsageError("the descriptor is too long to be embedded")
+        raise FormatError("the descriptor is too long to be embedded", kind=ErrorKind.USAGE)
     return text
 
 
@@ -63,9 +63,9 @@ def extent_line(kind: str, sectors: int, name: bytes, offset: int | None = None)
 
 
 def quotable(text: bytes) -> bytes:
-    """`text`, if it can stand between quotation marks. Raises UsageError."""
+    """`text`, if it can stand between quotation marks. Raises FormatError (USAGE)."""
     if any(letter in text for letter in (b'"', b"\n", b"\r", b"\0")):
-        raise UsageError(f"a VMDK descriptor cannot name {text!r}")
+        raise FormatError(f"a VMDK descriptor cannot name {text!r}", kind=ErrorKind.USAGE)
     return text
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from instar_core.errors import UsageError
+from instar_core.errors import ErrorKind, FormatError
 from instar_core.types import Create
 from instar_vmdk.choices import chosen
 from instar_vmdk.writeflat import flat_edits
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def edits(image: Image | None, request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
     """The image's Geometry, then the edits that place `runs`, a Barrier, and those that commit.
 
-    Raises UsageError for options that do not go together and for a change of an existing image.
+    Raises FormatError (USAGE) for options that do not go together and for a change of an existing image.
     """
     if image is not None or not isinstance(request, Create):
-        raise UsageError("Format driver 'vmdk' can only create images")
+        raise FormatError("Format driver 'vmdk' can only create images", kind=ErrorKind.USAGE)
     choices = chosen(request)
     if choices.flat:
         return flat_edits(choices, runs)

@@ -1,0 +1,111 @@
+"""The tiny host that applies a writer's edits, and the foreign programs that judge."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TEXT = '# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="%s"\n# Extent description\n'
+
+
+class Programs:
+    """Foreign programs; asking for one that is missing skips the test."""
+
+    def __init__(self):
+        self.known = {}
+
+    def find(self, name, variable=None):
+        found = (variable and os.environ.get(variable)) or shutil.which(name)
+        if not found:
+            pytest.skip(f"{name} is not installed")
+        return found
+
+    def run(self, *command, check=True):
+        done = subprocess.run([str(word) for word in command], capture_output=True, check=False)
+        if check and done.returncode:
+            pytest.fail(f"{command}: {done.stderr.decode(errors='replace')}")
+        return done
+
+    def qemu(self, name):
+        """The program, once it has said that it is QEMU's: another that answers to its name proves nothing."""
+        if name not in self.known:
+            found = self.find(name, {"qemu-img": "INSTAR_QEMU_IMG", "qemu-io": "INSTAR_QEMU_IO"}[name])
+            said = self.run(found, "--version").stdout
+            if b"QEMU Project" not in said:
+                pytest.skip(f"{found} is not a program of QEMU")
+            self.known[name] = found
+        return self.known[name]
+
+    def img(self, *arguments, check=True):
+        return self.run(self.qemu("qemu-img"), *arguments, check=check)
+
+    def io(self, path, *commands):
+        given = [part for command in commands for part in ("-c", command)]
+        return self.run(self.qemu("qemu-io"), "-f", "vmdk", *given, path)
+
+    def answer(self, verb, path):
+        return json.loads(self.img(verb, "-f", "vmdk", "--output=json", path).stdout)
+
+    def content(self, path):
+        """The disk as qemu-img converts it."""
+        target = Path(path).with_name("converted.raw")
+        self.img("convert", "-f", "vmdk", "-O", "raw", path, target)
+        return target.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def programs():
+    return Programs()
+
+
+@pytest.fixture(scope="session")
+def host():
+    """The module vmdk_executor: create, Opened."""
+    spec = importlib.util.spec_from_file_location("vmdk_executor", Path(__file__).with_name("vmdk_executor.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def agree(host, programs):
+    """A function that asserts that an image reads here as it does for qemu-img, and returns its content."""
+
+    def compare(path):
+        said = programs.answer("info", path)
+        data = said["format-specific"]["data"]
+        with host.Opened(path) as opened:
+            info = opened.info
+            assert info.virtual_size == said["virtual-size"]
+            assert info.cluster_size == said.get("cluster-size", 0)
+            assert (info.dirty is None) == ("dirty-flag" not in said)
+            shown = json.loads(json.dumps(info.details))
+            for extent in shown["extents"]:
+                extent["filename"] = str(path.parent / extent["filename"]) if extent["filename"] else str(path)
+            # Compared as text: the order of keys counts too.
+            assert json.dumps(shown) == json.dumps(data)
+            content = opened.content()
+            if not any(part["format"] in ("FLAT", "VMFS") for part in data["extents"]):
+                assert opened.ranges() == programs.answer("map", path)
+        assert content == programs.content(path)
+        return content
+
+    return compare
+
+
+@pytest.fixture
+def descriptor(tmp_path):
+    """A function that writes a descriptor of a kind with these extent lines, and returns its path."""
+
+    def write(kind, *lines, name="disk.vmdk"):
+        path = tmp_path / name
+        path.write_text(TEXT % kind + "\n".join(lines) + "\n")
+        return path
+
+    return write
