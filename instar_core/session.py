@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     )
 
 PROGRAM = "instar_core.worker.format"
+PATIENCE = 4
+"""A worker that has not answered in this many times its CPU budget waits for something that will not come."""
+
 ERRORS = {"FormatError": FormatError, "ContractViolation": ContractViolation}
 
 
@@ -83,16 +86,18 @@ class FormatSession:
                 "options": dict(options or {}),
             }
         )
+        bounds = budget(operation, devices, settings)
         try:
             self._session = instar_sandbox.start(
                 settings.sandbox,
                 instar_sandbox.Program(PROGRAM, argument),
                 [device.descriptor for device in devices],
-                budget(operation, devices, settings),
+                bounds,
             )
         except instar_sandbox.JailError as error:
             raise SandboxError(str(error)) from error
         self._busy = False
+        self._patience = PATIENCE * bounds.cpu
 
     def __enter__(self) -> FormatSession:
         return self
@@ -138,7 +143,7 @@ class FormatSession:
             if tag == wire.EDITS:
                 yield from wire.unpack_edits(body)
             elif tag == wire.WANT:
-                self._session.send(wire.RUNS_END)
+                self.send(wire.RUNS_END)
             else:
                 raise ContractViolation("a worker answered with something else than edits")
 
@@ -184,7 +189,7 @@ class FormatSession:
 
     def _receive(self) -> bytes:
         try:
-            return self._session.receive()
+            return self._session.receive(self._patience)
         except instar_sandbox.JailError as error:
             raise SandboxError(str(error)) from error
 

@@ -145,8 +145,9 @@ def narrow_table(table: bytes, bits: int) -> bytes:
         return bytes(made)
     width = bits // 8
     low = table[width - 1 :: width]
+    zeros = bytes(len(low))
     for place in range(width - 1):
-        if table[place::width].strip(b"\0"):
+        if table[place::width] != zeros:
             break
     else:
         return low

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 REQUEST, RUNS, RUNS_END = b"?", b"r", b"e"
 VALUE, EXTENTS, EDITS, WANT, DONE, ERROR = b"V", b"X", b"E", b"N", b".", b"!"
 
-EXTENT = Struct("<QQBHqIBIB")
-RUN = Struct("<QQBIB")
+EXTENT = Struct("<QQBHqQBIB")
+RUN = Struct("<QQBQB")
 EDIT = Struct("<BHQQQ")
 COUNT = Struct("<I")
 

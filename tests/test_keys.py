@@ -137,10 +137,9 @@ def test_a_missing_library_is_reported_and_not_a_crash(monkeypatch):
         raise NotInstalled("encrypted images need the package cryptography", hint="x")
 
     monkeypatch.setattr(cipher, "prepare", missing)
-    for place in PLACES:
-        with pytest.raises(NotInstalled, match="cryptography") as caught:
-            keys.unlock(make_plan(KEY, [b"one"]), b"one", Settings(sandbox=place))
-        assert "instar[crypto]" in caught.value.hint
+    with pytest.raises(NotInstalled, match="cryptography") as caught:
+        keys.unlock(make_plan(KEY, [b"one"]), b"one", Settings(sandbox="inline"))
+    assert "instar[crypto]" in caught.value.hint
 
 
 class Answering:

@@ -50,8 +50,8 @@ BROKEN = {
     "headerfirst": (
         {},
         {
-            "    yield Truncate(end)": "    yield Put(0, HEADER.pack(MAGIC, request.size, count))\n    yield Barrier()\n"
-            "    yield Truncate(end)"
+            "    yield Truncate(end)": "    yield Put(0, HEADER.pack(MAGIC, request.size, count))\n"
+            "    yield Barrier()\n    yield Truncate(end)"
         },
         "nothing_is_readable",
         "it opens, but",

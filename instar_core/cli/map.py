@@ -8,11 +8,9 @@ from instar_core.cli.info import one_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
 
     from instar_core.cli.call import Call
     from instar_core.cli.getopt import Parsed
-    from instar_core.results import MapRange
 
 VERB = Verb(
     "map",
@@ -61,11 +59,10 @@ def run(call: Call, parsed: Parsed) -> int:
         length=parsed.get("length"),
         settings=call.settings,
     )
-    first = next(ranges, None)
     shown = render.json if parsed.get("output") == "json" else render.human
     batch: list[str] = []
     try:
-        for piece in shown(_again(first, ranges)):
+        for piece in shown(ranges):
             batch.append(piece)
             if len(batch) == BATCH:
                 output.out("".join(batch))
@@ -73,10 +70,3 @@ def run(call: Call, parsed: Parsed) -> int:
     finally:
         output.out("".join(batch))
     return 0
-
-
-def _again(first: MapRange | None, rest: Iterator[MapRange]) -> Iterator[MapRange]:
-    """The ranges with the one that was taken first."""
-    if first is not None:
-        yield first
-        yield from rest

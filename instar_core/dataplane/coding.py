@@ -9,12 +9,11 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-from struct import Struct
 
 from instar_core import limits, wire
 from instar_core.dataplane.positional import clear, read_into
 from instar_core.errors import ContractViolation, SandboxError
-from instar_core.worker.codec import ENTRY, FAILED, FAILURE, LENGTHS
+from instar_core.worker.codec import ENTRY, FAILED, FAILURE, LENGTHS, MADE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,20 +125,22 @@ class Job:
 
     def answered(self, frame: bytes) -> None:
         """The worker's answer is taken down, if it is one. Raises ContractViolation."""
-        if frame[:1] == LENGTHS and len(frame) == 1 + 4 * self.count:
-            lengths = list(Struct(f"<{self.count}I").unpack_from(frame, 1))
-            if any(length > entry[3] for length, entry in zip(lengths, self._entries, strict=True)):
-                raise ContractViolation("a codec worker made more than there is room for")
-            self._lengths = lengths
-            return
-        if frame[:1] == FAILURE and len(frame) >= 1 + FAILED.size:
-            (index,) = FAILED.unpack_from(frame, 1)
-            text = frame[1 + FAILED.size :].decode("utf-8", "replace")[: limits.MESSAGE]
-            if index < self.count:
-                self.failure = index, "".join(c if c.isprintable() else "?" for c in text)
-                self._lengths = [0] * index
-                return
-        raise ContractViolation("a codec worker's answer cannot be read")
+        tag, at, count, text = frame[:1], 1, self.count, b""
+        if tag == FAILURE and len(frame) >= 1 + FAILED.size:
+            (count,) = FAILED.unpack_from(frame, 1)
+            at += FAILED.size
+            text = frame[at + MADE.size * count :]
+        elif tag != LENGTHS or len(frame) != 1 + MADE.size * count:
+            raise ContractViolation("a codec worker's answer cannot be read")
+        if count > self.count - (tag == FAILURE) or len(frame) < at + MADE.size * count:
+            raise ContractViolation("a codec worker's answer cannot be read")
+        lengths = [length for (length,) in MADE.iter_unpack(frame[at : at + MADE.size * count])]
+        if any(length > entry[3] for length, entry in zip(lengths, self._entries, strict=False)):
+            raise ContractViolation("a codec worker made more than there is room for")
+        self._lengths = lengths
+        if tag == FAILURE:
+            why = text[: limits.MESSAGE].decode("utf-8", "replace")
+            self.failure = count, "".join(c if c.isprintable() else "?" for c in why)
 
 
 class _Worker:

@@ -6,7 +6,7 @@ from instar_core.dataplane.coding import CodecPool
 from instar_core.dataplane.edits import checked, execute
 from instar_core.dataplane.offering import Offering
 from instar_core.dataplane.pace import Pace
-from instar_core.dataplane.positional import set_direct
+from instar_core.dataplane.positional import is_direct, set_direct
 from instar_core.dataplane.sparse import GRAIN
 from instar_core.errors import Cancelled
 from instar_core.types import Barrier, Copy
@@ -57,9 +57,7 @@ def fill(
     Raises FormatError, DeviceError, and ContractViolation where the writer does not place each byte once.
     """
     own = CodecPool(sandbox) if pool is None else None
-    if direct:
-        for target in targets:
-            set_direct(target)
+    changed = [target for target in targets if direct and not is_direct(target) and set_direct(target, True)]
 
     def between() -> None:
         if cancelled is not None and cancelled():
@@ -96,3 +94,5 @@ def fill(
         offers.close()
         if own is not None:
             own.close()
+        for target in changed:
+            set_direct(target, False)

@@ -35,13 +35,14 @@ def is_direct(descriptor: int) -> bool:
     return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
 
 
-def set_direct(descriptor: int) -> bool:
-    """The file is open with O_DIRECT from now on; whether its file system can do that."""
+def set_direct(descriptor: int, on: bool) -> bool:
+    """Whether the file is open with O_DIRECT from now on; it never is where its file system cannot do that."""
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     try:
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_DIRECT)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT if on else flags & ~os.O_DIRECT)
     except OSError:
         return False
-    return True
+    return on
 
 
 def read_into(descriptor: int, view: memoryview, offset: int, *, limit: int = 0, place: int | None = None) -> None:

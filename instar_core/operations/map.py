@@ -27,9 +27,14 @@ def map_(
     """The ranges of the window, ascending, touching and covering it; neighbours that say the same are one.
 
     `start` and `length` are bytes of the virtual disk; what lies past its end is left out. An empty window gives one
-    empty range, as qemu-img does. Raises InstarError, also while the ranges are read.
+    empty range, as qemu-img does. The image is open when this returns, and until the ranges are read or let go. Raises
+    InstarError, also while the ranges are read.
     """
-    with chains.open_chain(path, settings, "map", format=format) as top:
+    return _stream(chains.open_chain(path, settings, "map", format=format), start, length)
+
+
+def _stream(top: Member, start: int, length: int | None) -> Iterator[MapRange]:
+    with top:
         size = top.info.virtual_size
         stop = size if length is None else min(size, start + length)
         if start >= stop:

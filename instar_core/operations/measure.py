@@ -66,10 +66,22 @@ def _required(geometry: Geometry, used: int, size: int) -> int:
 
 
 def _bitmaps(top: Member, order: Order) -> int | None:
-    """Bytes for copying bitmaps: named only where source and target can have any."""
+    """Bytes for copying all consistent bitmaps: named only where source and target can have any.
+
+    Each takes its data and its table in whole clusters; the directory entry is 24 bytes and the name, padded to 8.
+    Source: docs/interop/qcow2.txt, "Bitmaps".
+    """
     if order.spec.name != "qcow2" or top.format != "qcow2" or top.info.details.get("compat") == "0.10":
         return None
-    return 0
+    cluster = int(order.values.get("cluster_size") or 0)
+    total = directory = 0
+    for bitmap in top.info.bitmaps:
+        if "in-use" in bitmap.flags or not bitmap.granularity:
+            continue
+        clusters = -(-top.info.virtual_size // (bitmap.granularity * 8 * cluster))
+        total += clusters * cluster + -(-clusters * 8 // cluster) * cluster
+        directory += -(-(24 + len(bitmap.name.encode("utf-8", "surrogateescape"))) // 8) * 8
+    return total + -(-directory // cluster) * cluster
 
 
 def _used(top: Member, layer: Layer, size: int, unit: int) -> int:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def list_(path: str, *, format: str | None = None, settings: Settings = DEFAULTS) -> tuple[Snapshot, ...]:
-    """The snapshots of the image at `path`, in the order of its table."""
-    with chains.open_member(path, settings, "info", format=format, whole=False) as member:
+    """The snapshots of the image at `path`, in the order of its table. The images below it must be there."""
+    with chains.open_chain(path, settings, "map", format=format) as member:
         return member.info.snapshots
 
 

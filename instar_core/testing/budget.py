@@ -24,7 +24,7 @@ class Budget(NamedTuple):
 
     seconds: float = 10.0
     memory: int = 512 << 20
-    items: int = 50_000
+    items: int = 20_000
 
 
 class OverBudget(BaseException):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from instar_core.types import Extent, ImageInfo
 
 MOST = 200_000
-WINDOWS = 40
+WINDOWS = 24
 
 
 class MappingLaws(Laws):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from instar_core.testing.law import holds
 from instar_core.types import NOWHERE, Extent, Finding, ImageInfo, Kind, Match, Reference, Role, Severity, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
 PLAIN = (type(None), bool, int, str, bytes)
@@ -149,6 +150,10 @@ def joined(stream: Iterable[Extent], found: ImageInfo) -> list[Extent]:
     return made
 
 
+def _start(extent: Extent) -> int:
+    return extent.start
+
+
 def _pieces(extent: Extent, found: ImageInfo) -> bool:
     """Whether the extent stands for a stored piece that decodes alone."""
     return extent.coding > 0 and found.codings[extent.coding - 1].whole
@@ -165,14 +170,14 @@ def _continues(one: Extent, other: Extent, found: ImageInfo) -> bool:
     return other.offset == one.offset + one.length
 
 
-def cut(stream: Iterable[Extent], start: int, length: int, found: ImageInfo) -> list[Extent]:
+def cut(whole: Sequence[Extent], start: int, length: int, found: ImageInfo) -> list[Extent]:
     """What a map says of a window within it."""
     end = start + length
     made = []
-    for extent in stream:
+    for extent in islice(whole, max(0, bisect_right(whole, start, key=_start) - 1), None):
         first, last = max(extent.start, start), min(extent.start + extent.length, end)
-        if first >= last:
-            continue
+        if extent.start >= end:
+            break
         ahead, size = first - extent.start, last - first
         if _pieces(extent, found):
             made.append(extent._replace(start=first, length=size, skip=extent.skip + ahead))

@@ -36,7 +36,7 @@ MADE = Struct("<I")
 """Of an answer: length of one result"""
 
 FAILED = Struct("<I")
-"""Of a failure: index of the piece; then the text"""
+"""Of a failure: index of the piece; then the lengths of the results before it, then the text"""
 
 LENGTHS, FAILURE = b"+", b"!"
 
@@ -85,5 +85,5 @@ def answer(state: State, request: bytes) -> bytes:
             raise
         except Exception as error:  # a codec fails in ways of its own; the host only needs to know that it did
             text = f"{error}" if isinstance(error, FormatError) else f"{type(error).__name__}: {error}"
-            return FAILURE + FAILED.pack(index) + text[: limits.MESSAGE].encode("utf-8", "replace")
+            return b"".join([FAILURE, FAILED.pack(index), *made, text[: limits.MESSAGE].encode("utf-8", "replace")])
     return LENGTHS + b"".join(made)

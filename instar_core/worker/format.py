@@ -90,7 +90,7 @@ def load(value: str, operation: str) -> ModuleType:
     __import__(module)
     spec = getattr(sys.modules[module], attribute)
     __import__(spec.hooks)
-    for name in spec.preload.get(operation, ()):
+    for name in (*spec.preload.get("info", ()), *spec.preload.get(operation, ())):
         __import__(name)
     if operation in ("map", "check", "convert"):
         __import__("array")

@@ -174,14 +174,15 @@ def test_a_stopped_fork_server_is_gone():
     assert str(pid) not in children()
 
 
-def test_the_fork_server_takes_many_files(tmp_path):
+@pytest.mark.parametrize("server", [False, True])
+def test_a_worker_takes_many_files(server, tmp_path):
     opened = []
     try:
-        for number in range(450):
+        for number in range(700):
             (tmp_path / str(number)).write_bytes(b"%d" % number)
             opened.append(os.open(tmp_path / str(number), os.O_RDONLY))
-        with start("process", Program("jailed_deeds", b"read_files"), opened, LIMITS, server=True) as session:
-            assert eval(session.receive()) == [(5 + number, b"%d" % number) for number in range(450)]
+        with start("process", Program("jailed_deeds", b"read_files"), opened, LIMITS, server=server) as session:
+            assert eval(session.receive()) == [(5 + number, b"%d" % number) for number in range(700)]
     finally:
         for descriptor in opened:
             os.close(descriptor)

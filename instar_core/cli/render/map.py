@@ -36,7 +36,8 @@ def _hex(value: int) -> str:
 
 def json(ranges: Iterable[MapRange]) -> Iterator[str]:
     """A list of all ranges, one on a line."""
-    before = "[{"
+    yield "["
+    before = "{"
     for start, length, depth, present, zero, data, compressed, offset, _ in ranges:
         place = "" if offset is None else f', "offset": {offset}'
         yield (
@@ -44,4 +45,4 @@ def json(ranges: Iterable[MapRange]) -> Iterator[str]:
             f'"zero": {TRUTH[zero]}, "data": {TRUTH[data]}, "compressed": {TRUTH[compressed]}{place}}}'
         )
         before = ",\n{"
-    yield "]\n" if before != "[{" else "[]\n"
+    yield "]\n"

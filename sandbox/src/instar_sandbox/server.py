@@ -86,7 +86,7 @@ def main() -> NoReturn:
     import socket
 
     import instar_sandbox.jail.child  # noqa: F401  in memory before the first order
-    from instar_sandbox.jail import descriptors
+    from instar_sandbox.jail import descriptors, limits
 
     control = socket.socket(fileno=os.dup(CONTROL))
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
@@ -95,6 +95,7 @@ def main() -> NoReturn:
     low = max(control.fileno(), CONTROL) + 1
     os.close(CONTROL)
     descriptors.close_from(low)
+    limits.room()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     wake, woken = os.pipe()

@@ -64,6 +64,7 @@ SPEC = FormatSpec(
     options=ENCRYPTION + CREATE_ONLY + COMMON,
     amend_options=KEYSLOTS + tuple(option._replace(default=None) for option in COMMON),
     preload={
+        "info": ("instar_qcow2.luksheader",),
         "map": ("instar_qcow2.map",),
         "check": ("instar_qcow2.check",),
         "write": ("instar_qcow2.write",),

@@ -52,15 +52,16 @@ def map_(image: Image, layer: Layer, span: Span) -> Iterator[Extent]:
 def clipped(pieces: Iterator[Piece], span: Span, unit: int, device: int, flags: int) -> Iterator[Extent]:
     """Extents within the span made of pieces that ascend and cover it; neighbours that continue one another are one."""
     end = span.start + span.length
+    new = tuple.__new__  # fragmented images have millions of extents: calling the class costs thrice as much
 
     def extent(start: int, length: int, kind: int, offset: int, stored: int) -> Extent:
         begin = max(start, span.start)
         length = min(start + length, end) - begin
         if stored:
-            return Extent(begin, length, kind, 0, offset, stored, 1, begin - start)
+            return new(Extent, (begin, length, kind, 0, offset, stored, 1, begin - start, 0))
         where = device if offset >= 0 else 0
         at = offset + begin - start if offset >= 0 else NOWHERE
-        return Extent(begin, length, kind, where, at, flags=flags if kind == Kind.DATA else 0)
+        return new(Extent, (begin, length, kind, where, at, 0, 0, 0, flags if kind == Kind.DATA else 0))
 
     at, total, what, where, held = 0, 0, -1, NOWHERE, 0
     for start, length, kind, offset, stored in pieces:
@@ -113,24 +114,29 @@ def l2_pieces(source: Source, header: Header, table: int, entries: tuple[int, in
     everything = (1 << 8 * width) - 1
     mask = everything if header.data_file else everything & ~(layout.COPIED << shift)
     stride = size << shift
+    data_file = header.data_file
+    compressed = layout.COMPRESSED << shift
     for index, count, first, step in source.runs(table + width * low, high - low, width, stride, mask=mask, pad=True):
         start = base + (low + index << bits)
         if not first and not step:
             yield start, count << bits, Kind.ABSENT, NOWHERE, 0
             continue
+        if count == 1 and first & compressed and not data_file:
+            yield start, size, Kind.DATA, *compressed_place(header, first >> shift)
+            continue
         kind = _uniform_kind(header, first >> shift, first & U64 if shift else -1)
         offset = first >> shift & layout.OFFSET_MASK
         final = first + step * (count - 1) >> shift
-        if kind in (Kind.ZERO, Kind.ABSENT) and not step and not offset and not header.data_file:
+        if kind in (Kind.ZERO, Kind.ABSENT) and not step and not offset and not data_file:
             yield start, count << bits, kind, NOWHERE, 0
             continue
         if (
             kind is not None
-            and step == stride
+            and (step == stride or count == 1)
             and offset
             and not offset & size - 1
             and not (first >> shift ^ final) & ~layout.OFFSET_MASK
-            and (not header.data_file or offset == start)
+            and (not data_file or offset == start)
         ):
             yield start, count << bits, kind, offset, 0
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from instar_core.limits import MIB
 from instar_core.tally import MANY, narrow_table, wide_entry
 from instar_qcow2 import layout
 from instar_qcow2.errors import hexadecimal
@@ -13,8 +14,11 @@ if TYPE_CHECKING:
     from instar_core.source import Source
     from instar_qcow2.header import Header
 
-KEPT = 16
-"""Refcount blocks kept, so that lookups near one another read once: at most 32 MiB, and as much again narrowed."""
+KEPT = 32 * MIB
+"""Bytes of narrowed refcount blocks kept, so that a fragmented image reads each once; blocks of 1 alone cost none."""
+
+NAMED = 1 << 17
+"""Refcount blocks kept by number."""
 
 ONE = bytes([1])
 
@@ -30,16 +34,28 @@ class UnreadableBlockError(Exception):
 class Refcounts:
     """Stored refcounts by host cluster number. What lies past the table, or past the end of the file, is 0."""
 
-    __slots__ = ("_bits", "_cluster_size", "_kept", "_source", "entries", "per_block", "table_offset")
+    __slots__ = (
+        "_all_one",
+        "_bits",
+        "_bytes",
+        "_cluster_size",
+        "_kept",
+        "_source",
+        "entries",
+        "per_block",
+        "table_offset",
+    )
 
     def __init__(self, source: Source, header: Header) -> None:
         self._source = source
         self._bits = header.refcount_bits
         self._cluster_size = header.cluster_size
-        self._kept: dict[int, tuple[bytes, bytes]] = {}
+        self._kept: dict[int, bytes] = {}
+        self._bytes = 0
         self.table_offset = header.refcount_table_offset
         self.entries = (header.refcount_table_clusters << header.cluster_bits) // 8
         self.per_block = header.cluster_size * 8 // self._bits
+        self._all_one = ONE * self.per_block
 
     def __getitem__(self, cluster: int) -> int:
         """The refcount of a host cluster. Raises UnreadableBlockError."""
@@ -48,7 +64,7 @@ class Refcounts:
         if block is None:
             return 0
         value = block[at]
-        return value if value != MANY else wide_entry(self._kept[index][0], self._bits, at)
+        return value if value != MANY else wide_entry(self._stored(self._place(index)), self._bits, at)
 
     def uniform(self, first: int, count: int, one: bool) -> bool:
         """Whether each of these clusters has refcount 1, or with `one` false none has. Raises UnreadableBlockError."""
@@ -67,23 +83,34 @@ class Refcounts:
 
     def block(self, index: int) -> bytes | None:
         """The refcounts of a block, narrowed to bytes (see narrow_table); None if there is none: all 0."""
-        kept = self._kept.get(index)
-        if kept is None:
-            if index >= self.entries:
-                return None
-            stored = int.from_bytes(self._source.read(self.table_offset + 8 * index, 8, pad=True), "big")
-            offset = stored & layout.REFTABLE_OFFSET_MASK
-            if not offset:
-                return None
-            if offset % self._cluster_size or offset >> 63:
-                raise UnreadableBlockError(offset, index, offset % self._cluster_size != 0)
-            if offset >= self._source.size:
-                return None
-            table = self._source.read(offset, self._cluster_size, pad=True)
-            if len(self._kept) >= KEPT:
-                del self._kept[next(iter(self._kept))]
-            kept = self._kept[index] = table, narrow_table(table, self._bits)
-        return kept[1]
+        if index in self._kept:
+            return self._kept[index]
+        offset = self._place(index)
+        if not offset:
+            return None
+        block = narrow_table(self._stored(offset), self._bits)
+        if block == self._all_one:
+            block = self._all_one
+        else:
+            self._bytes += len(block)
+        if self._bytes > KEPT or len(self._kept) >= NAMED:
+            self._kept.clear()
+            self._bytes = 0 if block is self._all_one else self.per_block
+        self._kept[index] = block
+        return block
+
+    def _place(self, index: int) -> int:
+        """The offset of a refcount block, 0 if there is none."""
+        if index >= self.entries:
+            return 0
+        stored = int.from_bytes(self._source.read(self.table_offset + 8 * index, 8, pad=True), "big")
+        offset = stored & layout.REFTABLE_OFFSET_MASK
+        if offset % self._cluster_size or offset >> 63:
+            raise UnreadableBlockError(offset, index, offset % self._cluster_size != 0)
+        return offset if offset < self._source.size else 0
+
+    def _stored(self, offset: int) -> bytes:
+        return self._source.read(offset, self._cluster_size, pad=True)
 
     def blocks(self, clusters: int) -> Iterator[tuple[int, int, int]]:
         """(block index, first cluster, clusters) of each block that the table names, up to the cluster `clusters`."""

@@ -112,6 +112,7 @@ class References:
         stride = size << shift
         expected = 0
         sure = active
+        plain_compressed = -1 if header.data_file else layout.COMPRESSED
         for index, count, first, step in self._source.runs(table, header.l2_entries, width, stride, pad=True):
             entry, final = first >> shift, first + step * (count - 1) >> shift
             bitmap = first & U64 if shift else 0
@@ -119,7 +120,7 @@ class References:
                 continue
             offset = entry & layout.OFFSET_MASK
             if (
-                step == stride
+                (step == stride or count == 1)
                 and not (entry ^ final) & ~layout.OFFSET_MASK
                 and not entry & (layout.COMPRESSED | layout.L2_RESERVED)
                 and not offset & size - 1
@@ -141,6 +142,13 @@ class References:
             for at in range(count):
                 value = first + step * at
                 entry = value >> shift
+                if plain_compressed == entry & (layout.COMPRESSED | layout.COPIED) and not (value & U64 and shift):
+                    if active:
+                        self.allocated += 1
+                        self.compressed += 1
+                        self.fragmented += 1
+                    yield from self.add(*compressed_place(header, entry))
+                    continue
                 bitmap = value & U64 if shift else 0
                 if active:
                     expected = self._tell(entry, bitmap, expected)

@@ -7,6 +7,7 @@ Source: docs/interop/qcow2.txt of QEMU, "Header".
 
 from __future__ import annotations
 
+import sys
 from array import array
 from struct import pack
 
@@ -72,8 +73,6 @@ class ActiveTables:
 
 def big_endian(words: array[int]) -> bytes:
     """64-bit words as stored."""
-    import sys
-
     made = words[:]
     if sys.byteorder == "little":
         made.byteswap()

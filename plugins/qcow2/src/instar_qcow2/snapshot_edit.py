@@ -28,7 +28,8 @@ SECOND = 1_000_000_000
 def edit_snapshots(image: Image, request: SnapshotEdit) -> Iterator[Edit]:
     """The snapshot exists, or no longer does; the active content and every other snapshot are as before.
 
-    Raises FormatError in qemu's words where it refuses too: MISSING for a snapshot that is not there.
+    Raises FormatError in the words that qemu puts after "Could not create snapshot 'NAME': " where it refuses too:
+    MISSING for a snapshot that is not there.
     """
     source = image.main
     header = read_header(source)
@@ -36,14 +37,7 @@ def edit_snapshots(image: Image, request: SnapshotEdit) -> Iterator[Edit]:
     edits = {"create": create_snapshot, "delete": delete_snapshot}.get(request.action)
     if edits is None:
         raise FormatError(f"qcow2 snapshots have no action {request.action!r}", kind=ErrorKind.UNSUPPORTED)
-    try:
-        yield from edits(source, header, request)
-    except FormatError as error:
-        raise FormatError(
-            f"Could not {request.action} snapshot '{request.name}': {error.message}",
-            kind=error.kind,
-            offset=error.offset,
-        ) from error
+    yield from edits(source, header, request)
 
 
 def refuse(header: Header) -> None:

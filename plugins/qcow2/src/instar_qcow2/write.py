@@ -67,6 +67,7 @@ def geometry(plan: Plan) -> Geometry:
         coding=coding,
         overhead=overhead(plan),
         files=files,
+        measure_unit=plan.cluster_size,
     )
 
 

@@ -48,6 +48,7 @@ def run(
         signals.reset()
         kept = sys.stdin, sys.stdout, sys.stderr  # noqa: F841  their buffers are the parent's and must not be flushed
         sys.stdin = sys.stdout = sys.stderr = None  # print and warnings do nothing
+        limits.room()
         numbers = descriptors.renumber(input, output, files)
         channel = Channel(descriptors.INPUT, descriptors.OUTPUT, max_frame)
         if LIMITS not in unsafe_walls_off:

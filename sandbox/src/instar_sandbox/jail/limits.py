@@ -16,6 +16,12 @@ def bound(kind: int, soft: int, hard: int | None = None) -> None:
     resource.setrlimit(kind, (min(soft, top), top))
 
 
+def room() -> None:
+    """As many descriptors as the system allows: for a moment, each of a worker's files has two."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def work(cpu: int, memory: int) -> None:
     """`cpu` seconds, then SIGXCPU, a second later SIGKILL; `memory` bytes of address space; no core file."""
     bound(resource.RLIMIT_CPU, cpu, cpu + 1)

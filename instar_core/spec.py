@@ -1,0 +1,67 @@
+"""How a plugin presents itself: plain data that is read without running any of its hooks."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NamedTuple
+else:
+    from instar_core.record import NamedTuple
+
+
+class Signature(NamedTuple):
+    """Bytes by which a file names its format: at `offset` from its start, or from its end where negative."""
+
+    magic: bytes
+    offset: int = 0
+
+
+class Option(NamedTuple):
+    """An option of create, amend or opening. `type` is size, bool, str or int; `default` is as a user would type it."""
+
+    name: str
+    type: str
+    help: str
+    default: str | None = None
+    choices: tuple[str, ...] = ()
+
+
+class Capability:
+    """What a format can do."""
+
+    READ = "read"
+    CREATE = "create"
+    FILL = "fill"
+    CHECK = "check"
+    MEASURE = "measure"
+    BACKING = "backing"
+    SNAPSHOT = "snapshot"
+    BITMAP = "bitmap"
+    COMPRESS = "compress"
+    ENCRYPT = "encrypt"
+    UPDATE = "update"
+    RESIZE = "resize"
+    AMEND = "amend"
+    REPAIR = "repair"
+
+
+class FormatSpec(NamedTuple):
+    """What an entry point of the group instar.formats.v1 names. Importing it parses nothing and costs nothing.
+
+    `hooks` is the module with the hook implementations; `preload` lists, per operation, modules that these need and
+    that must therefore be imported before the sandbox closes. `api` is the least contract minor that the plugin needs.
+    """
+
+    name: str
+    hooks: str
+    title: str = ""
+    api: tuple[int, int] = (0, 1)
+    aliases: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    signatures: tuple[Signature, ...] = ()
+    capabilities: frozenset[str] = frozenset()
+    options: tuple[Option, ...] = ()
+    amend_options: tuple[Option, ...] = ()
+    open_options: tuple[Option, ...] = ()
+    preload: Mapping[str, tuple[str, ...]] = {}
