@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from instar_core import device as devices
-from instar_core import limits, locks, policy, probe
+from instar_core import limits, locks, policy, probe, registry
 from instar_core.errors import ErrorKind, FormatError, InstarError, PolicyError, UnknownFormat
 from instar_core.session import FormatSession
 from instar_core.types import Role
@@ -118,6 +118,8 @@ def open_member(
     found = [device or devices.open_named(plain(path))]
     session = None
     try:
+        if format is not None:
+            registry.require(format)
         session = FormatSession(found, operation, settings, format, options)
         name = format or probe.decide(session.probe(), settings, path)
         info = session.info(name)
@@ -237,8 +239,18 @@ def _open_backing(
     declared = reference.format
     if not rules.declared:
         lenient = settings._replace(unsafe_quirks=True)
-        return open_member(target, lenient, operation, format=declared, device=opened, whole=whole)
-    return _confirmed(target, opened, declared, settings, operation, whole)
+        below = open_member(target, lenient, operation, format=declared, device=opened, whole=whole)
+    else:
+        below = _confirmed(target, opened, declared, settings, operation, whole)
+    cid, own = reference.details.get("cid"), below.info.details.get("cid")
+    if operation != "info" and cid is not None and cid != own:
+        below.close()
+        raise FormatError(
+            f"the image was made for a backing file with CID {cid}, but '{target}' has CID {own}",
+            kind=ErrorKind.CORRUPT,
+            path=target,
+        )
+    return below
 
 
 def _confirmed(

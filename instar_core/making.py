@@ -65,7 +65,27 @@ class Order:
                 listed.append((option.name, given if given is not None else "on" if value else "off"))
             else:
                 listed.append((option.name, value))
+        own = {option.name for option in self.spec.options}
+        listed += [(name, value) for name, value in self._of_file() if name not in own]
         return tuple(listed)
+
+    def _of_file(self) -> list[tuple[str, object]]:
+        """The options of the file under the image that were given."""
+        found: list[tuple[str, object]] = []
+        for option in optionlists.FILE_OPTIONS:
+            if option.name in self.given:
+                found.append((option.name, self.given[option.name] if option.type == "bool" else self.values[option.name]))
+        return found
+
+    def check_file_options(self) -> None:
+        """Raises UsageError for a preallocation that no file has, where the format leaves it to the file."""
+        how = self.values.get("preallocation")
+        if how is None or any(option.name == "preallocation" for option in self.spec.options):
+            return
+        if how == "metadata":
+            raise UsageError("Unsupported preallocation mode: metadata", path=self.path)
+        if how not in ("off", "falloc", "full"):
+            raise UsageError(f"invalid parameter value: {how}", path=self.path)
 
     def request(self, size: int) -> Create:
         """The request that the plugin gets, with the time and the entropy that it may need."""
@@ -120,6 +140,7 @@ def prepare_file(device: Device, order: Order) -> None:
 
 def open_target(target: Target, order: Order, dialogue: Dialogue, *, create: bool = True) -> None:
     """The files of the new image are there and empty."""
+    order.check_file_options()
     device = target.take(order.path, create=create)
     if not device.block:
         prepare_file(device, order)

@@ -6,6 +6,7 @@ Messages are qemu-img's.
 from __future__ import annotations
 
 from instar_core.errors import ErrorKind, UsageError
+from instar_core.sizes import OutOfRange, parse_number, parse_size
 from instar_core.types import Option
 
 TYPE_CHECKING = False
@@ -16,12 +17,10 @@ if TYPE_CHECKING:
 
     Value = int | bool | str | None
 
-SUFFIXES = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 SIZE_HINT = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively."
 TRUE, FALSE = ("on", "yes", "true", "y"), ("off", "no", "false", "n")
 
 FILE_OPTIONS = (
-    Option("extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"),
     Option("nocow", "bool", "Turn off copy-on-write (valid only on btrfs)"),
     Option(
         "preallocation",
@@ -30,42 +29,9 @@ FILE_OPTIONS = (
         None,
         ("off", "falloc", "full"),
     ),
+    Option("extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"),
 )
-"""What every format accepts for an image that is a plain file."""
-
-
-def parse_size(text: str) -> int | None:
-    """Bytes that a size names: decimal or 0x, one suffix of b k M G T P E (1024-based), a fraction only with a suffix.
-
-    None for anything else, and for sizes of 2**64 and more.
-    """
-    body, shift = text.strip(" \t\n\v\f\r") if text[:1].isspace() else text, 0
-    if not body or body[0] not in "0123456789.+":
-        return None
-    if body[:2].lower() == "0x":
-        digits = body[2:]
-        if digits and all(c in "0123456789abcdefABCDEF" for c in digits):
-            value = int(digits, 16)
-            return value if value < 1 << 64 else None
-        return None
-    suffixed = body[-1].lower() in SUFFIXES
-    if suffixed:
-        shift = SUFFIXES[body[-1].lower()]
-        body = body[:-1]
-    body = body.removeprefix("+")
-    whole, dot, fraction = body.partition(".")
-    if (whole and not (whole.isascii() and whole.isdigit())) or (
-        fraction and not (fraction.isascii() and fraction.isdigit())
-    ):
-        return None
-    if not whole and not fraction:
-        return None
-    if dot and (not suffixed or not shift):
-        return None
-    value = int(whole or "0") << shift
-    if fraction:
-        value += (int(fraction) << shift) // 10 ** len(fraction)
-    return value if value < 1 << 64 else None
+"""What every format accepts for an image that is a plain file, in the order of qemu-img."""
 
 
 def parse_bool(name: str, text: str) -> bool:
@@ -77,24 +43,29 @@ def parse_bool(name: str, text: str) -> bool:
     raise UsageError(f"Parameter '{name}' expects 'on' or 'off'")
 
 
+def parse_bytes(name: str, text: str) -> int:
+    """The bytes that the text names, below 2^64. Raises UsageError."""
+    try:
+        return parse_size(text)
+    except OutOfRange:
+        raise UsageError(f"Value '{text}' is out of range for parameter '{name}'") from None
+    except ValueError:
+        raise UsageError(f"Parameter '{name}' expects a non-negative number below 2^64", hint=SIZE_HINT) from None
+
+
 def parse_value(option: Option, text: str) -> Value:
     """The value that the text means for this option. Raises UsageError."""
     if option.type == "bool":
         return parse_bool(option.name, text)
     if option.type == "size":
-        value = parse_size(text)
-        if value is None:
-            raise UsageError(f"Parameter '{option.name}' expects a non-negative number below 2^64", hint=SIZE_HINT)
-        return value
+        return parse_bytes(option.name, text)
     if option.type == "int":
-        digits = text[2:] if text[:2].lower() == "0x" else text
         try:
-            number = int(text, 16 if digits is not text else 10)
+            return parse_number(text)
+        except OutOfRange:
+            raise UsageError(f"Value '{text}' is too large for parameter '{option.name}'") from None
         except ValueError:
-            number = -1
-        if not 0 <= number < 1 << 64:
-            raise UsageError(f"Parameter '{option.name}' expects a number")
-        return number
+            raise UsageError(f"Parameter '{option.name}' expects a number") from None
     return text
 
 

@@ -40,7 +40,9 @@ def decide(probed: Probed, settings: Settings, path: str) -> str:
         if name in probed.unusable:
             raise Unusable(f"this is {name}, but its plugin cannot be used: {probed.unusable[name]}", path=path)
         if not any(match.format == name for match in probed.matches):
-            raise NotInstalled(f"this is {name}; {distribution(name)} is not installed", path=path)
+            lacking = distribution(name)
+            why = f"{lacking} is not installed" if lacking else "no plugin reads it"
+            raise NotInstalled(f"this is {name}; {why}", path=path)
         return name
     if probed.evidence or settings.unsafe_quirks:
         return "raw"
@@ -57,7 +59,7 @@ def _known_to_worker(name: str) -> bool:
 
 
 def distribution(name: str) -> str:
-    """The distribution that would bring the format."""
+    """The distribution that would bring the format; empty where none is known to."""
     for known, _title, dist, *_ in signatures.KNOWN:
         if known == name:
             return dist

@@ -42,7 +42,7 @@ SPEC = FormatSpec(
     suffixes=(".raw", ".img"),
     capabilities=frozenset({Capability.READ, Capability.CREATE, Capability.FILL, Capability.MEASURE}),
     options=(
-        Option("extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"),
+        Option("size", "size", "Virtual disk size"),
         Option("nocow", "bool", "Turn off copy-on-write (valid only on btrfs)"),
         Option(
             "preallocation",
@@ -51,7 +51,7 @@ SPEC = FormatSpec(
             None,
             ("off", "falloc", "full"),
         ),
-        Option("size", "size", "Virtual disk size"),
+        Option("extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"),
     ),
     open_options=(
         Option("offset", "size", "where the disk starts in the file"),
@@ -108,7 +108,7 @@ def instar_write(request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometr
     if how not in ("off", "falloc", "full"):
         if how == "metadata":
             raise FormatError("Unsupported preallocation mode: metadata", kind=ErrorKind.UNSUPPORTED)
-        raise FormatError(f"Invalid preallocation mode '{how}'")
+        raise FormatError(f"invalid parameter value: {how}")
     yield Geometry(UNIT, size)
     yield Truncate(size)
     if how != "off" and size:

@@ -142,19 +142,34 @@ def values() -> dict[str, str]:
 
 
 def spec(name: str) -> FormatSpec:
-    """The FormatSpec of a format, by name or alias.
+    """The FormatSpec of a format.
 
     Raises NotInstalled for a known format without plugin, Unusable for a broken one, UsageError for an unknown name.
     """
+    return load(entry_of(name, f"Unknown file format '{name}'"))
+
+
+def known(name: str) -> bool:
+    """Whether the format is installed, or at least known to exist."""
+    return name in entries() or any(each.format == name and each.distribution for each in signatures.KNOWN)
+
+
+def require(name: str) -> None:
+    """Nothing happens if the format is installed. Raises as `spec`, without importing anything."""
+    entry_of(name, f"Unknown driver '{name}'")
+
+
+def entry_of(name: str, unknown: str) -> Entry:
+    """The usable entry of a format. Raises as `spec`; `unknown` is the message for a name that nobody knows."""
     entry = entries().get(name)
     if entry is None:
         for known, _title, distribution, *_ in signatures.KNOWN:
-            if known == name:
+            if known == name and distribution:
                 raise NotInstalled(f"the format {name} needs {distribution}, which is not installed")
-        raise UsageError(f"Unknown file format '{name}'")
+        raise UsageError(unknown)
     if entry.reason:
         raise Unusable(entry.reason)
-    return load(entry)
+    return entry
 
 
 def load(entry: Entry) -> FormatSpec:

@@ -242,14 +242,5 @@ def has_ext(head: bytes) -> bool:
     if head[1080:1082] != b"\x53\xef" or len(head) < 1024 + EXT.size:
         return False
     inodes, blocks, _, free, first, scale, group, _, state, errors, _, revision = EXT.unpack_from(head, 1024)
-    return (
-        inodes > 0
-        and blocks > 0
-        and free <= inodes
-        and first <= 1
-        and scale <= 6
-        and group > 0
-        and state <= 7
-        and errors <= 3
-        and revision <= 1
-    )
+    sane = inodes > 0 and blocks > 0 and free <= inodes and first <= 1 and scale <= 6 and group > 0
+    return bool(sane and state <= 7 and errors <= 3 and revision <= 1)

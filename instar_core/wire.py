@@ -9,12 +9,12 @@ from struct import Struct
 from struct import error as struct_error
 
 from instar_core import limits
-from instar_core.errors import ContractViolation
+from instar_core.errors import ContractViolation, ErrorKind, FormatError
 from instar_core.types import Barrier, Copy, Extent, Punch, Put, Reserve, Run, Truncate, Zero
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
     from instar_core.types import Edit
@@ -133,10 +133,23 @@ class _Reader:
         return made
 
 
-def pack_extents(extents: Iterable[Extent]) -> bytes:
-    """Extents as records."""
+def pack_extents(extents: Sequence[Extent]) -> bytes:
+    """Extents as records.
+
+    Raises FormatError where one lies past every possible offset, which is the image's fault, and ContractViolation where
+    a field is no number of its size, which is the plugin's.
+    """
     pack = EXTENT.pack
-    return b"".join([pack(*extent) for extent in extents])
+    try:
+        return b"".join([pack(*extent) for extent in extents])
+    except struct_error as error:
+        for extent in extents:
+            if extent.offset >= 1 << 63:
+                raise FormatError(
+                    f"content of the disk at {extent.start} lies at {extent.offset}, which is no place",
+                    kind=ErrorKind.OUT_OF_BOUNDS,
+                ) from error
+        raise ContractViolation(f"an extent cannot be packed: {error}") from error
 
 
 def unpack_extents(body: bytes) -> list[Extent]:

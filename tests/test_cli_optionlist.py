@@ -6,6 +6,7 @@ import pytest
 
 from instar_core.cli import creating, optionlist
 from instar_core.cli.fault import Fault
+from instar_core.options import SIZE_HINT
 from instar_core.types import Capability, FormatSpec, Option
 
 OPTIONS = (
@@ -15,7 +16,7 @@ OPTIONS = (
     Option("compat", "str", "Compatibility level (v2 [0.10] or v3 [1.1])"),
     Option("backing_file", "str", "File name of a base image"),
 )
-HINT = optionlist.SIZE_HINT
+HINT = SIZE_HINT.split("\n")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from instar_core.cli.sizes import OutOfRange, human_size, parse_number, parse_size
+from instar_core.cli.sizes import human_size
+from instar_core.sizes import OutOfRange, parse_number, parse_size
 
 K, M, G = 1 << 10, 1 << 20, 1 << 30
 

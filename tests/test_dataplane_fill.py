@@ -9,6 +9,7 @@ import resource
 import zlib
 
 import pytest
+
 from instar_core.dataplane import refine
 from instar_core.dataplane.coding import CodecPool
 from instar_core.dataplane.fill import fill
@@ -310,9 +311,7 @@ def test_a_writer_cannot_keep_everything_in_memory(files):
     for at in range(0, 100 * MIB, MIB):
         os.pwrite(source, b"x" * MIB, at)
     with pytest.raises(ContractViolation, match="unplaced"):
-        fill(
-            iter([Piece(0, 100 * MIB, False, source)]), Geometry(MIB, 100 * MIB), lambda _: [], lambda: [], [files()]
-        )
+        fill(iter([Piece(0, 100 * MIB, False, source)]), Geometry(MIB, 100 * MIB), lambda _: [], lambda: [], [files()])
 
 
 def test_encoded_pieces_are_placed_whole_or_not_at_all(files):
@@ -406,7 +405,11 @@ def test_a_wish_to_stop_is_heard(files):
     seen = []
     with pytest.raises(Cancelled):
         run_raw(
-            [Piece(0, 40 * MIB, False, source)], 40 * MIB, files(), cancelled=lambda: len(seen) > 4, progress=seen.append
+            [Piece(0, 40 * MIB, False, source)],
+            40 * MIB,
+            files(),
+            cancelled=lambda: len(seen) > 4,
+            progress=seen.append,
         )
     assert 4 < len(seen) < 12
 
@@ -458,12 +461,11 @@ def test_sectors_that_cannot_be_read_are_salvaged_as_zeros(files, monkeypatch):
 def test_a_file_that_ends_early_is_an_error(files):
     source = files(b"x" * 1000)
     os.pwrite(source, b"y" * 4096, 0)
-    with pytest.raises(DeviceError, match="error while reading at byte"):
-        with monkeypatched_size(source):
-            run_raw([Piece(0, MIB, False, source)], MIB, files())
+    with pytest.raises(DeviceError, match="error while reading at byte"), WithoutHoles(source):
+        run_raw([Piece(0, MIB, False, source)], MIB, files())
 
 
-class monkeypatched_size:
+class WithoutHoles:
     """A file that tells no holes, so that its end is only found when it is read."""
 
     def __init__(self, descriptor):

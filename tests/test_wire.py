@@ -7,7 +7,7 @@ import random
 import pytest
 
 from instar_core import limits, wire
-from instar_core.errors import ContractViolation
+from instar_core.errors import ContractViolation, FormatError
 from instar_core.types import Barrier, Copy, Extent, Punch, Put, Reserve, Run, Truncate, Zero
 
 
@@ -96,3 +96,10 @@ def test_malformed_edits_are_refused(body: bytes) -> None:
 def test_a_batch_of_extents_that_is_cut_short_is_refused() -> None:
     with pytest.raises(ContractViolation):
         wire.unpack_extents(b"\x00" * (wire.EXTENT.size + 1))
+
+
+def test_an_extent_past_every_offset_is_the_images_fault_and_a_nonsense_field_the_plugins() -> None:
+    with pytest.raises(FormatError, match="no place"):
+        wire.pack_extents([Extent(0, 1, 0, 0, 1 << 63)])
+    with pytest.raises(ContractViolation):
+        wire.pack_extents([Extent(-1, 1, 0, 0, 0)])

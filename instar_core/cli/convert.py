@@ -6,6 +6,7 @@ from instar_core.cli import creating, names, optionlist, output, progress, value
 from instar_core.cli.convert_options import MOST_SPARSE, VERB
 from instar_core.cli.fault import Fault, Later
 from instar_core.errors import DeviceError, InstarError, UsageError
+from instar_core.options import TRUE
 from instar_core.types import Capability
 
 TYPE_CHECKING = False
@@ -104,7 +105,7 @@ def wishes(parsed: Parsed, target_format: str, sources: int) -> dict[str, Any]:
     if given.get("compress"):
         if Capability.COMPRESS not in spec.capabilities:
             raise Fault("Compression not supported for this file format")
-        if options.get("encryption", "off") in optionlist.TRUE or "encrypt.format" in options:
+        if options.get("encryption", "off") in TRUE or "encrypt.format" in options:
             raise Fault("Compression and encryption not supported at the same time")
         if options.get("preallocation", "off") != "off":
             raise Fault("Compression and preallocation not supported at the same time")

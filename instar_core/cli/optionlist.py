@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from instar_core.cli.fault import Fault
-from instar_core.cli.sizes import WORD, OutOfRange, parse_number, parse_size
+from instar_core.errors import UsageError
 from instar_core.limits import OPTION
+from instar_core.options import parse_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Final
-
     from instar_core.types import Option
-
-TRUE: Final = ("on", "yes", "true", "y")
-FALSE: Final = ("off", "no", "false", "n")
-SIZE_HINT: Final = (
-    "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-",
-    "and exabytes, respectively.",
-)
-
 
 def gather(text: str, before: str | None) -> str:
     """What was kept of earlier -o options with this one behind. Raises Fault for a list that cannot be one."""
@@ -71,33 +62,9 @@ def checked(text: str | None, options: Iterable[Option]) -> dict[str, str]:
     return found
 
 
-def _value(option: Option, text: str) -> object:
-    """The value that the text is for this option."""
-    name = option.name
-    if option.type == "bool":
-        if text not in TRUE + FALSE:
-            raise Fault(f"Parameter '{name}' expects 'on' or 'off'")
-        return text in TRUE
-    if option.type == "size":
-        return size(name, text)
-    if option.type == "int":
-        try:
-            return parse_number(text)
-        except OutOfRange:
-            raise Fault(f"Value '{text}' is too large for parameter '{name}'") from None
-        except ValueError:
-            raise Fault(f"Parameter '{name}' expects a number") from None
-    return text
-
-
-def size(name: str, text: str) -> int:
-    """The bytes that the value of a size option names, below 2^64."""
+def _value(option: Option, text: str) -> None:
+    """Nothing happens if the text is a value of the option's type. Raises Fault."""
     try:
-        value = parse_size(text)
-    except OutOfRange:
-        value = WORD
-    except ValueError:
-        raise Fault(f"Parameter '{name}' expects a non-negative number below 2^64", *SIZE_HINT) from None
-    if value >= WORD:
-        raise Fault(f"Value '{text}' is out of range for parameter '{name}'")
-    return value
+        parse_value(option, text)
+    except UsageError as error:
+        raise Fault(error.message, *(error.hint.split("\n") if error.hint else ())) from None

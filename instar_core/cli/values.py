@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from instar_core.cli.fault import Fault, Later
 from instar_core.cli.getopt import Opt
-from instar_core.cli.sizes import HIGHEST, OutOfRange, parse_size
+from instar_core.sizes import HIGHEST, OutOfRange, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

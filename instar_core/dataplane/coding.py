@@ -151,16 +151,18 @@ class _Worker:
     ):
         self.inside, self.outside = inside, outside
         size = slots * (inside + outside)
-        descriptor = os.memfd_create("codec", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        # Open for as long as the worker lives: the inline platform looks at it only when it is first asked.
+        self._descriptor = os.memfd_create("codec", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            os.ftruncate(descriptor, size)
-            fcntl.fcntl(descriptor, F_ADD_SEALS, SEALS)
-            self._map = mmap.mmap(descriptor, size)
+            os.ftruncate(self._descriptor, size)
+            fcntl.fcntl(self._descriptor, F_ADD_SEALS, SEALS)
+            self._map = mmap.mmap(self._descriptor, size)
             # Workers are forked from this process: one must not see what another works on.
             self._map.madvise(mmap.MADV_DONTFORK)
-            self._session = start(wire.encode({**order, "size": size}), descriptor)
-        finally:
-            os.close(descriptor)
+            self._session = start(wire.encode({**order, "size": size}), self._descriptor)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
         self.arena = memoryview(self._map)
         self.free = list(range(slots))
         self.slots = slots
@@ -200,6 +202,7 @@ class _Worker:
         """The process is gone, and the arena as soon as nobody looks at it."""
         self._session.close()
         self.arena.release()
+        os.close(self._descriptor)
 
 
 class CodecPool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from instar_core import chain as chains
 from instar_core import registry
-from instar_core.errors import ContractViolation, ErrorKind, InstarError
+from instar_core.errors import ContractViolation, ErrorKind, FormatError, InstarError
 from instar_core.results import CheckReport
 from instar_core.settings import DEFAULTS
 from instar_core.types import Capability, Finding, Severity, Tally
@@ -62,15 +62,19 @@ def examine(member: Member, on_finding: Callable[[Finding], None] | None) -> Che
     counts = {Severity.NOTE: 0, Severity.LEAK: 0, Severity.CORRUPTION: 0}
     kept: list[Finding] = []
     tally: Tally | None = None
-    for found in member.session.check(member.format):
-        if isinstance(found, Tally):
-            tally = found
-            continue
-        counts[found.severity] += found.count
-        if on_finding is not None:
-            on_finding(found)
-        elif len(kept) < KEPT:
-            kept.append(found)
+    try:
+        for found in member.session.check(member.format):
+            if isinstance(found, Tally):
+                tally = found
+                continue
+            counts[found.severity] += found.count
+            if on_finding is not None:
+                on_finding(found)
+            elif len(kept) < KEPT:
+                kept.append(found)
+    except FormatError as error:
+        error.message = f"Check failed: {error.message}"
+        raise
     if tally is None:
         raise ContractViolation(f"the plugin {member.format} ended a check without its tally")
     return CheckReport(

@@ -40,12 +40,13 @@ def compare(
     ):
         sizes = one.info.virtual_size, two.info.virtual_size
         differ = sizes[0] != sizes[1]
+        common = min(sizes)
         if strict and differ:
-            return Comparison(False, "size", -1, True)
+            return Comparison(False, "size", -1, True, common)
         if strict:
             status = _status_mismatch(one, two)
             if status is not None:
-                return Comparison(False, "status", status, False)
+                return Comparison(False, "status", status, False, common)
         total = max(sizes)
 
         def step(done: int) -> None:
@@ -57,9 +58,9 @@ def compare(
             stretches.pieces(one), stretches.pieces(two), sizes, progress=step, cancelled=cancelled or _never
         )
         if offset is not None:
-            return Comparison(False, "content", offset, differ)
+            return Comparison(False, "content", offset, differ, common)
         step(total)
-        return Comparison(True, "identical", -1, differ)
+        return Comparison(True, "identical", -1, differ, common)
 
 
 def _never() -> bool:

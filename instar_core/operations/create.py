@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from instar_core import chain as chains
+from instar_core import registry
 from instar_core.errors import InstarError, UsageError
 from instar_core.making import Order, describe_backing, open_target
 from instar_core.results import Creation
@@ -43,8 +44,6 @@ def create(
         made = decide_size(order, size)
         if order.values.get("backing_file") is not None:
             made = look_at_backing(order, made, unsafe_backing)
-        elif order.values.get("backing_fmt") is not None:
-            raise UsageError("Backing format cannot be used without backing file", path=path)
         if made is None:
             raise UsageError("Image creation needs a size parameter", path=path)
     except InstarError as error:
@@ -54,6 +53,7 @@ def create(
     creation = Creation(path, format, made, order.printed(made))
     if announce is not None:
         announce(creation)
+    _refuse_lone_format(order)
     with order.session() as session, Target(path) as target:
         from instar_core.dataplane.fill import fill
 
@@ -62,6 +62,16 @@ def create(
         fill(iter(()), dialogue.geometry, dialogue.converse, dialogue.finish, target.descriptors)
         target.commit()
     return creation
+
+
+def _refuse_lone_format(order: Order) -> None:
+    """Raises UsageError for a backing format without a backing file: after the announcement, as qemu-img does."""
+    declared = order.values.get("backing_fmt")
+    if declared is None or order.values.get("backing_file") is not None:
+        return
+    if not registry.known(str(declared)):
+        raise UsageError(f"Parameter 'backing-fmt' does not accept value '{declared}'", path=order.path)
+    raise UsageError("Backing format cannot be used without backing file", path=order.path)
 
 
 def decide_size(order: Order, size: int | None) -> int | None:
@@ -88,14 +98,13 @@ def look_at_backing(order: Order, size: int | None, unsafe: bool) -> int | None:
         order.backing = {"name": os.fsencode(stored), "format": declared, "size": size or 0, "details": {}}
         return size
     try:
-        settings = order.settings._replace(unsafe_quirks=True)
+        settings = order.settings._replace(unsafe_quirks=True, force_share=True)
         with chains.open_member(
             target, settings, "info", format=None if declared is None else str(declared), whole=False
         ) as member:
             order.backing = describe_backing(member, stored, str(declared) if declared else member.format)
             return member.info.virtual_size if size is None else size
     except InstarError as error:
-        error.message = f"Could not open '{target}': {error.message}"
         error.hint = "Could not open backing image."
         error.path = order.path
         raise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from instar_core import registry
 from instar_core.errors import ErrorKind, InstarError
-from instar_core.types import Layer, LayerKind
+from instar_core.types import Capability, Layer, LayerKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ def chosen(top: Member, wanted: str | None) -> Layer:
     """
     if wanted is None:
         return Layer()
+    if Capability.SNAPSHOT not in registry.spec(top.format).capabilities:
+        raise InstarError(
+            f"Failed to load snapshot: Block format '{top.format}' used by device '' does not support temporarily "
+            "loading internal snapshots",
+            kind=ErrorKind.UNSUPPORTED,
+        )
     found = find(top.info.snapshots, wanted)
     if found is None:
         raise InstarError("Failed to load snapshot: Can't find snapshot", kind=ErrorKind.MISSING)

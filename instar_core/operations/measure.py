@@ -47,7 +47,7 @@ def measure(
         content = merge.layer_size(top, layer)
         geometry = _geometry(order, content)
         bitmaps = _bitmaps(top, order)
-        used = _used(top, layer, content, geometry.unit) if geometry.overhead else content
+        used = _used(top, layer, content, geometry.measure_unit or geometry.unit) if geometry.overhead else content
         return Measurement(_required(geometry, used, content), _full(geometry), bitmaps)
 
 

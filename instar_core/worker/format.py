@@ -176,14 +176,16 @@ def answer_map(state: State, channel: Channel, name: str, layer: tuple[str, str]
 
 
 def answer_check(state: State, channel: Channel, name: str) -> None:
-    """The plugin's findings and its tally, in batches."""
-    batch = []
-    for found in relay.call(_module(state, name), "instar_check", image=state.image):
-        batch.append([type(found).__name__, found])
-        if len(batch) == limits.BATCH // 8:
-            channel.send(wire.VALUE + wire.encode(batch))
-            batch = []
-    channel.send(wire.VALUE + wire.encode(batch))
+    """The plugin's findings and its tally, in batches; what was found before an error comes before the error."""
+    batch: list[tuple[str, object]] = []
+    try:
+        for found in relay.call(_module(state, name), "instar_check", image=state.image):
+            batch.append((type(found).__name__, found))
+            if len(batch) == limits.BATCH // 8:
+                channel.send(wire.VALUE + wire.encode(batch))
+                batch = []
+    finally:
+        channel.send(wire.VALUE + wire.encode(batch))
 
 
 def answer_unlock(state: State, channel: Channel, name: str) -> None:
