@@ -74,7 +74,8 @@ class Order:
         found: list[tuple[str, object]] = []
         for option in optionlists.FILE_OPTIONS:
             if option.name in self.given:
-                found.append((option.name, self.given[option.name] if option.type == "bool" else self.values[option.name]))
+                value = self.given[option.name] if option.type == "bool" else self.values[option.name]
+                found.append((option.name, value))
         return found
 
     def check_file_options(self) -> None:

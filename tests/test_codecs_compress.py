@@ -157,9 +157,7 @@ def test_hostile_zstd_is_corrupt_and_makes_no_more_than_a_unit():
     good = zstandard.compress(text)
     bomb = zstandard.compress(bytes(300 << 20))
     assert decode("zstd", bomb) == bytes(UNIT)
-    wide = zstandard.ZstdCompressor(
-        compression_params=zstandard.ZstdCompressionParameters(window_log=27), write_content_size=False
-    )
+    wide = zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters(window_log=27))
     for stored in (
         b"",
         b"\xff" * 64,

@@ -10,7 +10,9 @@ from instar_core.options import parse_value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
     from instar_core.types import Option
+
 
 def gather(text: str, before: str | None) -> str:
     """What was kept of earlier -o options with this one behind. Raises Fault for a list that cannot be one."""

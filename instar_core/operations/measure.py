@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from instar_core import chain as chains
 from instar_core import merge
-from instar_core.errors import ErrorKind, InstarError
+from instar_core.errors import ErrorKind, InstarError, UsageError
 from instar_core.making import Order
 from instar_core.operations import layers
 from instar_core.results import Measurement
@@ -38,17 +38,32 @@ def measure(
         raise InstarError(
             f"Block driver '{target_format}' does not support size measurement", kind=ErrorKind.UNSUPPORTED
         )
+    reserved = _reserved(order)
     if path is None:
         wanted = size if size is not None else int(order.values.get("size") or 0)
         geometry = _geometry(order, wanted)
-        return Measurement(_required(geometry, 0, wanted), _full(geometry))
+        return Measurement(_full(geometry) if reserved else _required(geometry, 0), _full(geometry))
     with chains.open_chain(path, settings, "map", format=format) as top:
         layer = layers.chosen(top, snapshot)
         content = merge.layer_size(top, layer)
         geometry = _geometry(order, content)
         bitmaps = _bitmaps(top, order)
         used = _used(top, layer, content, geometry.measure_unit or geometry.unit) if geometry.overhead else content
-        return Measurement(_required(geometry, used, content), _full(geometry), bitmaps)
+        return Measurement(_full(geometry) if reserved else _required(geometry, used), _full(geometry), bitmaps)
+
+
+def _reserved(order: Order) -> bool:
+    """Whether all of the new image is allocated from the start. A raw disk is its size whatever is reserved.
+
+    Raises UsageError for a preallocation that does not exist.
+    """
+    how = order.values.get("preallocation")
+    if order.spec.name == "raw":
+        order.values["preallocation"] = None
+        return False
+    if how not in (None, "off", "metadata", "falloc", "full"):
+        raise UsageError(f"invalid parameter value: {how}")
+    return how in ("falloc", "full")
 
 
 def _geometry(order: Order, size: int) -> Geometry:
@@ -61,7 +76,7 @@ def _full(geometry: Geometry) -> int:
     return geometry.overhead + (-(-geometry.size // unit) * unit if geometry.overhead else geometry.size)
 
 
-def _required(geometry: Geometry, used: int, size: int) -> int:
+def _required(geometry: Geometry, used: int) -> int:
     return geometry.overhead + used if geometry.overhead else geometry.size
 
 

@@ -279,7 +279,7 @@ def test_a_snapshot_table_that_is_too_large_ends_a_check_with_a_hint():
         "ERROR snapshot table too large",
         "You can force-remove all 1 overhanging snapshots with qemu-img check -r all",
     ]
-    assert caught.value.message == "Check failed: File too large"
+    assert caught.value.message == "File too large"
 
 
 def test_the_specification_of_the_plugin_names_modules_that_exist():

@@ -27,14 +27,14 @@ SUPPRESSED = "; further non-fatal corruption events will be suppressed"
 
 
 def check(image: Image) -> Iterator[Finding | Tally]:
-    """Every finding, then one Tally. Raises FormatError where qemu-img's check gives up or cannot open the image."""
+    """Every finding, then one Tally. Raises FormatError where qemu-img gives up, or could not open the image."""
     source = image.main
     header = read_header(source, checking=True)
     bitmaps_of(source, header)
     clusters = -(-source.size >> header.cluster_bits)
     yield from _snapshot_table(source, header)
     if clusters > limits.CLUSTERS:
-        raise FormatError("Check failed: File too large", kind=ErrorKind.LIMIT)
+        raise FormatError("File too large", kind=ErrorKind.LIMIT)
     refcounts = Refcounts(source, header)
     references = References(source, header, refcounts)
     yield from references.add(0, header.cluster_size)
@@ -78,7 +78,7 @@ def _snapshot_table(source: Source, header: Header) -> Iterator[Finding]:
                 Severity.NOTE, f"You can force-remove all {over} overhanging snapshots with qemu-img check -r all"
             )
         reason = "File too large" if error.kind == ErrorKind.LIMIT else "Invalid argument"
-        raise FormatError(f"Check failed: {reason}", kind=error.kind, offset=error.offset) from error
+        raise FormatError(reason, kind=error.kind, offset=error.offset) from error
     for index in short:
         yield corruption(f"ERROR snapshot table entry {index} is incomplete")
 

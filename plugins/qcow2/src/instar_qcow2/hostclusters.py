@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MEMORY = 256 * MIB
 """Most bytes of refcounts that are held: those of an 8 TiB file with 64 KiB clusters and 16-bit refcounts."""
 
+FAR_BLOCKS = 64
+"""Refcount blocks that may lie beyond twice the file's own clusters: an image that was about to grow has a few."""
+
 FREE_RUNS = 4096
 """Free stretches that are remembered; a file more fragmented than that grows instead."""
 
@@ -184,6 +187,13 @@ class HostClusters:
         for place in places:
             if place & header.cluster_size - 1:
                 raise FormatError("A refcount block is not cluster aligned", kind=ErrorKind.CORRUPT, offset=place)
+        reach = 2 * (source.size >> header.cluster_bits) + FAR_BLOCKS * self.per_block
+        if len(places) * self.per_block > reach:
+            raise FormatError(
+                "The refcount table goes on far past the end of the file; repair the image first (check -r all)",
+                kind=ErrorKind.CORRUPT,
+                offset=header.refcount_table_offset + 8 * len(places) - 8,
+            )
         if len(places) * self.per_block * max(1, self._bits // 8) > MEMORY:
             raise FormatError("The image has too many clusters to change it in place", kind=ErrorKind.LIMIT)
         return places

@@ -6,6 +6,7 @@ from instar_core.types import Bitmap, Coding, ImageInfo, Reference, Role
 from instar_qcow2 import layout
 from instar_qcow2.bitmaps import bitmaps_of
 from instar_qcow2.header import read_header
+from instar_qcow2.luksheader import luks_details
 from instar_qcow2.snapshots import snapshot_entries
 
 TYPE_CHECKING = False
@@ -70,8 +71,6 @@ def _details(source: Source, header: Header, bitmaps: tuple[Bitmap, ...]) -> dic
     if header.crypt_method == layout.CRYPT_AES:
         details["encrypt"] = {"format": "aes"}
     elif header.crypt_method == layout.CRYPT_LUKS:
-        from instar_qcow2.luksheader import luks_details
-
         details["encrypt"] = luks_details(source, header)
     if header.version == 2:
         return details

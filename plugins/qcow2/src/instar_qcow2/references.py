@@ -91,7 +91,7 @@ class References:
         yield from self.add(offset, 8 * entries)
         if offset >> 63:
             yield Finding(Severity.NOTE, "ERROR: I/O error in check_refcounts_l1")
-            raise FormatError("Check failed: Input/output error", kind=ErrorKind.OUT_OF_BOUNDS, offset=offset)
+            raise FormatError("Input/output error", kind=ErrorKind.OUT_OF_BOUNDS, offset=offset)
         cluster_size = self.header.cluster_size
         for index, count, entry, _ in self._source.runs(offset, entries, 8, 0, pad=True):
             if not entry:
@@ -125,11 +125,8 @@ class References:
                 and not entry & (layout.COMPRESSED | layout.L2_RESERVED)
                 and not offset & size - 1
                 and not bitmap >> 32 & bitmap
-                and (
-                    bool(entry & layout.COPIED)
-                    if header.data_file
-                    else offset and offset + (count - 1 << bits) < self._end
-                )
+                and is_allocated(header, entry)
+                and (header.data_file or offset + (count - 1 << bits) < self._end)
             ):
                 if active:
                     self.allocated += count
