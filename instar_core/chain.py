@@ -115,11 +115,13 @@ def open_member(
     With `whole` the data file and the extents are opened too; without, only what `info` of the format itself needs.
     Raises InstarError with `path` set.
     """
-    found = [device or devices.open_named(plain(path))]
+    found = [device] if device else []
     session = None
     try:
         if format is not None:
             registry.require(format)
+        if not found:
+            found.append(devices.open_named(plain(path)))
         session = FormatSession(found, operation, settings, format, options)
         name = format or probe.decide(session.probe(), settings, path)
         info = session.info(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from instar_core.cli import deaf, extras, getopt, output, settings_load, version
+from instar_core.cli import deaf, extras, getopt, output, settings_load, stopping, version
 from instar_core.cli.call import QEMU_IMG, Call, shown_name
 from instar_core.cli.fault import Fault, HelpWanted
 from instar_core.errors import InstarError
@@ -94,7 +94,8 @@ def _run(call: Call, words: Sequence[str], values: dict[str, Any]) -> int:
         parsed.values.update({**values, **parsed.values})
         held = settings_load.load(parsed.values, qemu=call.qemu)
         settings = settings_load.settings(held, force_share=parsed.get("share", False))
-        code: int = module.run(call._replace(settings=settings), parsed)
+        with stopping.Stoppable(settings.timeout):
+            code: int = module.run(call._replace(settings=settings), parsed)
     except HelpWanted:
         from instar_core.cli import help_text
 
@@ -118,6 +119,8 @@ def _told(call: Call, error: BaseException) -> int:
     """The exit code for the error, its text printed."""
     from instar_core.cli import outcome
 
+    if isinstance(error, stopping.Terminated):
+        return stopping.TERMINATED
     if isinstance(error, KeyboardInterrupt):
         return outcome.INTERRUPTED
     if isinstance(error, Fault):

@@ -128,6 +128,8 @@ def _take_backing(order: Order, backing: str | None, backing_format: str | None,
     order.take_backing(backing, backing_format)
     stored = order.values.get("backing_file")
     if stored is None:
+        if order.values.get("backing_fmt") is not None:
+            raise UsageError("Backing format cannot be used without backing file", path=order.path)
         return
     if len(source.tops) > 1:
         raise UsageError("Having a backing file for the target makes no sense when concatenating multiple input images")
