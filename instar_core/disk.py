@@ -37,7 +37,7 @@ class Disk(io.RawIOBase):
             self._layer = layers.chosen(self._top, snapshot)
             from instar_core.dataplane.content import Content
 
-            self._content = Content(self._pieces)
+            self._content = Content(self._pieces, sandbox=settings.sandbox)
         except BaseException:
             self._top.close()
             raise

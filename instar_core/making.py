@@ -49,6 +49,12 @@ class Order:
             self.values[key] = value
             self.given[key] = value
 
+    def give(self, name: str, text: str) -> None:
+        """The option has the value that the text means. Raises UsageError."""
+        option = next(option for option in self.known if option.name == name)
+        self.values[name] = optionlists.parse_value(option, text)
+        self.given[name] = text
+
     def printed(self, size: int) -> tuple[tuple[str, object], ...]:
         """The options as `create` announces them: those with a value, in the format's order; text as the user gave
         it."""
@@ -140,9 +146,10 @@ def prepare_file(device: Device, order: Order) -> None:
 
 
 def open_target(target: Target, order: Order, dialogue: Dialogue, *, create: bool = True) -> None:
-    """The files of the new image are there and empty."""
+    """The files of the new image are there and empty. Without `create` the first must be there, and a raw disk keeps
+    what it holds."""
     order.check_file_options()
-    device = target.take(order.path, create=create)
-    if not device.block:
+    device = target.take(order.path, create=create, keep=not create and order.spec.name == "raw")
+    if not device.block and create:
         prepare_file(device, order)
     target.take_further(dialogue.geometry, keep=bool(order.values.get("keep_data_file")))

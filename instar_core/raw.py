@@ -109,7 +109,7 @@ def instar_write(request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometr
         if how == "metadata":
             raise FormatError("Unsupported preallocation mode: metadata", kind=ErrorKind.UNSUPPORTED)
         raise FormatError(f"invalid parameter value: {how}")
-    yield Geometry(UNIT, size)
+    yield Geometry(UNIT, size, zeros=True)
     yield Truncate(size)
     if how != "off" and size:
         yield Reserve(0, size, how)
@@ -118,3 +118,4 @@ def instar_write(request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometr
     for run in runs:
         yield Copy(run.start, run.start, run.length)
     yield Barrier()
+

@@ -37,6 +37,7 @@ def pieces(
             skip,
             depth,
             device.size,
+            shift,
         )
 
 

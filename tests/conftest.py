@@ -8,8 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from instar_core import registry
 
 collect_ignore = ["toy"]
 """The toy is a distribution of its own: it is tested installed, by test_testing_toy.py."""
@@ -78,3 +81,15 @@ def stranger() -> Stranger:
         return module
 
     return write
+
+
+@pytest.fixture(scope="session")
+def builder() -> ModuleType:
+    """The module qcow2_builder. Skips where no plugin reads what it builds."""
+    if "qcow2" not in registry.entries():
+        pytest.skip("instar-qcow2 is not installed")
+    spec = importlib.util.spec_from_file_location("qcow2_builder", Path(__file__).with_name("qcow2_builder.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

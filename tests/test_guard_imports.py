@@ -15,15 +15,16 @@ LONGEST = 400
 
 LAYERS = {
     "record": set(),
-    "types": {"record"},
+    "spec": {"record"},
+    "types": {"record", "spec"},
     "errors": {"record"},
     "limits": set(),
-    "hookspecs": {"record", "types", "errors", "limits"},
+    "hookspecs": {"record", "spec", "types", "errors", "limits"},
 }
 """What the modules of the contract may import of the core."""
 
 SANDBOXED = {
-    "record", "types", "errors", "limits", "hookspecs", "source", "tally", "signatures", "wire", "codecs", "worker",
+    "record", "spec", "types", "errors", "limits", "hookspecs", "source", "tally", "signatures", "wire", "codecs", "worker",
 }  # fmt: skip
 """What may be imported inside a sandbox; these may import one another and nothing else of the core."""
 
@@ -44,7 +45,7 @@ SLOW = {
     "cryptography", "hashlib", "asyncio", "logging",
 }  # fmt: skip
 START = [
-    "types", "errors", "limits", "record", "hookspecs", "source", "results", "settings", "wire", "validate",
+    "types", "spec", "errors", "limits", "record", "hookspecs", "source", "results", "settings", "wire", "validate",
     "signatures", "registry", "device", "policy", "probe", "chain", "session", "raw", "worker/format", "worker/relay",
     "operations/info", "cli/main", "cli/info",
 ]  # fmt: skip

@@ -55,7 +55,12 @@ def compare(
 
         step(0)
         offset = compare_content(
-            stretches.pieces(one), stretches.pieces(two), sizes, progress=step, cancelled=cancelled or _never
+            stretches.pieces(one),
+            stretches.pieces(two),
+            sizes,
+            progress=step,
+            cancelled=cancelled or _never,
+            sandbox=settings.sandbox,
         )
         if offset is not None:
             return Comparison(False, "content", offset, differ, common)

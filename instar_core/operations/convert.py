@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from instar_core import chain as chains
-from instar_core import merge, registry, stretches
+from instar_core import existing, merge, registry, stretches
 from instar_core.errors import ErrorKind, InstarError, UsageError
 from instar_core.making import Order, describe_backing, open_target
 from instar_core.operations import layers
@@ -90,18 +90,21 @@ def convert(
             source.tops.append((top, layers.chosen(top, snapshot)))
         size = int(order.values.get("size") or 0) or source.size
         _refuse_self(source, target)
+        if not create:
+            size = existing.adopt(order, source.size)
         _take_backing(order, backing, backing_format, source)
         with order.session() as session, Target(target) as files:
             dialogue = order.dialogue(session, size)
             open_target(files, order, dialogue, create=create)
-            _large_enough(files, dialogue, create)
+            _large_enough(files, dialogue)
             _fill(
                 source,
                 files,
                 dialogue,
                 order,
                 sparse,
-                target_is_zero,
+                _fresh(files, order, create, target_is_zero),
+                not create and order.spec.name == "raw",
                 target_cache,
                 copy_offload,
                 rate,
@@ -142,12 +145,16 @@ def _take_backing(order: Order, backing: str | None, backing_format: str | None,
         order.backing = describe_backing(member, str(stored), str(declared) if declared else member.format)
 
 
-def _large_enough(files: Target, dialogue: Dialogue, create: bool) -> None:
+def _fresh(files: Target, order: Order, create: bool, target_is_zero: bool) -> bool:
+    """Whether the target reads as zeros all over."""
+    held = any(file.block for file in files.files) or (not create and order.spec.name == "raw")
+    return target_is_zero or not held
+
+
+def _large_enough(files: Target, dialogue: Dialogue) -> None:
     device = files.files[0]
     if device.block and device.size < dialogue.geometry.size + dialogue.geometry.overhead:
         raise InstarError("Cannot grow device files", kind=ErrorKind.INVALID, path=device.path)
-    if not create and not device.block and not device.size and dialogue.geometry.overhead == 0:
-        return
 
 
 def _fill(
@@ -156,13 +163,15 @@ def _fill(
     dialogue: Dialogue,
     order: Order,
     sparse: int,
-    target_is_zero: bool,
+    fresh: bool,
+    into: bool,
     target_cache: str,
     copy_offload: bool,
     rate: int,
     progress: Callable[[Progress], None] | None,
     cancelled: Callable[[], bool] | None,
 ) -> None:
+    """Into: the target is a disk of which only the content's part changes."""
     from instar_core.dataplane.fill import fill
 
     total = source.size
@@ -176,11 +185,11 @@ def _fill(
     fill(
         _content(source, dialogue, order),
         dialogue.geometry,
-        dialogue.converse,
-        dialogue.finish,
+        (lambda runs: existing.content_only(dialogue.converse(runs))) if into else dialogue.converse,
+        (lambda: existing.content_only(dialogue.finish())) if into else dialogue.finish,
         files.descriptors,
         sparse=sparse,
-        fresh=target_is_zero or not any(file.block for file in files.files),
+        fresh=fresh,
         copy_range=copy_offload,
         progress=step,
         cancelled=cancelled or _never,

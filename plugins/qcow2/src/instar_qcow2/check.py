@@ -14,6 +14,7 @@ from instar_qcow2.header import read_header, snapshots_fit
 from instar_qcow2.refcounts import Refcounts, UnreadableBlockError
 from instar_qcow2.references import References, corruption, is_allocated
 from instar_qcow2.snapshots import snapshot_entries
+from instar_qcow2.tablescan import equal_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,9 +120,7 @@ def _bitmaps(source: Source, header: Header, references: References) -> Iterator
 
 def _refcount_blocks(source: Source, header: Header, refcounts: Refcounts, references: References) -> Iterator[Finding]:
     size = header.cluster_size
-    for index, count, entry, _ in source.runs(refcounts.table_offset, refcounts.entries, 8, 0, pad=True):
-        if not entry:
-            continue
+    for index, count, entry in equal_runs(source, refcounts.table_offset, refcounts.entries):
         for number in range(index, index + count):
             offset = entry & layout.REFTABLE_OFFSET_MASK
             if entry & RESERVED_IN_TABLE:
@@ -200,7 +199,7 @@ def _copied_flags(source: Source, header: Header, refcounts: Refcounts, referenc
     """Findings for every COPIED flag of the active tables that does not say whether the refcount is 1."""
     doubtful = iter(references.doubtful)
     doubt = next(doubtful, -1)
-    for index, count, entry, _ in source.runs(header.l1_table_offset, header.l1_size, 8, 0, pad=True):
+    for index, count, entry in equal_runs(source, header.l1_table_offset, header.l1_size):
         table = entry & layout.OFFSET_MASK
         for number in range(index, index + count if table else index):
             try:

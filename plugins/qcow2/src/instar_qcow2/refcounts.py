@@ -6,6 +6,7 @@ from instar_core.limits import MIB
 from instar_core.tally import MANY, narrow_table, wide_entry
 from instar_qcow2 import layout
 from instar_qcow2.errors import hexadecimal
+from instar_qcow2.tablescan import equal_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,18 +116,10 @@ class Refcounts:
     def blocks(self, clusters: int) -> Iterator[tuple[int, int, int]]:
         """(block index, first cluster, clusters) of each block that the table names, up to the cluster `clusters`."""
         entries = min(self.entries, -(-clusters // self.per_block))
-        chunk = 1 << 16
-        for start in range(0, entries, chunk):
-            count = min(chunk, entries - start)
-            runs = self._source.runs(
-                self.table_offset + 8 * start, count, 8, 0, mask=layout.REFTABLE_OFFSET_MASK, pad=True
-            )
-            for index, some, first, _ in runs:
-                if not first:
-                    continue
-                for at in range(start + index, start + index + some):
-                    cluster = at * self.per_block
-                    yield at, cluster, min(self.per_block, clusters - cluster)
+        for index, count, entry in equal_runs(self._source, self.table_offset, entries):
+            for at in range(index, index + count if entry & layout.REFTABLE_OFFSET_MASK else index):
+                cluster = at * self.per_block
+                yield at, cluster, min(self.per_block, clusters - cluster)
 
 
 def looks_preallocated(source: Source, header: Header) -> bool:

@@ -8,6 +8,7 @@ from instar_core.types import Finding, Severity
 from instar_qcow2 import layout
 from instar_qcow2.map import ALL, U64, compressed_place
 from instar_qcow2.refcounts import UnreadableBlockError
+from instar_qcow2.tablescan import equal_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,9 +94,7 @@ class References:
             yield Finding(Severity.NOTE, "ERROR: I/O error in check_refcounts_l1")
             raise FormatError("Input/output error", kind=ErrorKind.OUT_OF_BOUNDS, offset=offset)
         cluster_size = self.header.cluster_size
-        for index, count, entry, _ in self._source.runs(offset, entries, 8, 0, pad=True):
-            if not entry:
-                continue
+        for index, count, entry in equal_runs(self._source, offset, entries):
             for number in range(index, index + count):
                 if entry & layout.L1_RESERVED:
                     yield corruption(f"ERROR found L1 entry with reserved bits set: {entry:x}")

@@ -1,0 +1,281 @@
+"""Shows one image to instar and to qemu-img and tells where they disagree.
+
+The command under test is called as qemu-img, with everything allowed that qemu-img allows. It runs in a fork of this
+process, or is the program that INSTAR_COMMAND names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from histories import History, Step, Target
+
+LIKE_QEMU = {"INSTAR_UNSAFE_QUIRKS": "1", "INSTAR_IMAGE_POLICY": "qemu", "LC_ALL": "C", "TZ": "UTC"}
+TIMEOUT = 120
+BLOCK = 1 << 20
+NOISE_SIZE = 256 << 10
+
+
+class Answer(NamedTuple):
+    """What a command said."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+
+class Programs(NamedTuple):
+    """Where qemu-img and qemu-io are."""
+
+    img: str
+    io: str
+
+
+def foreign(program: str, words: Sequence[str], folder: Path) -> Answer:
+    """A program of QEMU, run in the folder."""
+    environment = dict(os.environ, LC_ALL="C", TZ="UTC")
+    done = subprocess.run(
+        [program, *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def ours(words: Sequence[str], folder: Path) -> Answer:
+    """instar, called qemu-img, run in the folder."""
+    command = os.environ.get("INSTAR_COMMAND")
+    if command:
+        with tempfile.TemporaryDirectory() as place:
+            link = Path(place, "qemu-img")
+            link.symlink_to(command)
+            done = subprocess.run(
+                [str(link), *words],
+                cwd=folder,
+                env={**os.environ, **LIKE_QEMU},
+                capture_output=True,
+                timeout=TIMEOUT,
+                check=False,
+            )
+        return Answer(done.returncode, done.stdout, done.stderr)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if not child:
+            _become(words, folder, out.fileno(), err.fileno())
+        status = os.waitpid(child, 0)[1]
+        out.seek(0)
+        err.seek(0)
+        return Answer(os.waitstatus_to_exitcode(status), out.read(), err.read())
+
+
+def _become(words: Sequence[str], folder: Path, out: int, err: int) -> None:
+    """The calling process is the command, and does not return."""
+    code = 120
+    try:
+        os.chdir(folder)
+        os.environ.update(LIKE_QEMU)
+        for given, wanted in ((os.open(os.devnull, os.O_RDONLY), 0), (out, 1), (err, 2)):
+            os.dup2(given, wanted)
+        sys.stdin = open(0, closefd=False)
+        sys.stdout = open(1, "w", closefd=False)
+        sys.stderr = open(2, "w", closefd=False)
+        resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT, TIMEOUT))
+        from instar_core.cli.main import main
+
+        code = main(["qemu-img", *words])
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        import traceback
+
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(code & 0xFF)
+
+
+class Judge:
+    """Remakes a history in an empty folder and collects the disagreements."""
+
+    def __init__(self, programs: Programs, folder: Path) -> None:
+        self.programs = programs
+        self.folder = folder
+        self.wrong: list[str] = []
+        self.asked = 0
+        """Commands of instar that were judged."""
+
+    def run(self, history: History) -> list[str]:
+        """Every disagreement, as text."""
+        (self.folder / "noise").write_bytes(random.Random(0).randbytes(NOISE_SIZE))
+        for step in history.steps:
+            answer = self._step(step)
+            if step.must and answer.code:
+                self.wrong.append(f"the history cannot be made: {step.words}: {answer.err.decode(errors='replace')}")
+                return self.wrong
+        top, format = history.chain[0]
+        if not history.huge:
+            self._content(top, format)
+        for words in history.questions:
+            self._question(words)
+        for target in history.targets:
+            self._target(target, top)
+        for creation in history.creations:
+            self._creation(*creation)
+        return self.wrong
+
+    def _step(self, step: Step) -> Answer:
+        return foreign(self.programs.img if step.program == "img" else self.programs.io, step.words, self.folder)
+
+    def _img(self, *words: str) -> Answer:
+        return foreign(self.programs.img, words, self.folder)
+
+    def _ours(self, *words: str) -> Answer:
+        self.asked += 1
+        return ours(words, self.folder)
+
+    def _question(self, words: Sequence[str]) -> None:
+        """Exit code and output are the same bytes; findings of a check are the same lines."""
+        want, have = self._img(*words), self._ours(*words)
+        if (want.code, want.out) != (have.code, have.out):
+            self.wrong.append(f"{' '.join(words)}: {_difference(want, have)}")
+        elif words[0] == "check" and not want.code == have.code == 1:
+            if sorted(want.err.splitlines()) != sorted(have.err.splitlines()):
+                self.wrong.append(f"{' '.join(words)}: other findings: {_difference(want, have)}")
+
+    def _content(self, top: str, format: str) -> None:
+        """The disk converts to the same raw file; leaves that, and one with a byte changed, for comparisons."""
+        want = self._img("convert", "-f", format, "-O", "raw", top, "reference.raw")
+        have = self._ours("convert", "-f", format, "-O", "raw", top, "ours.raw")
+        if bool(want.code) != bool(have.code):
+            self.wrong.append(f"convert {top} to raw: {_difference(want, have)}")
+        if want.code or have.code:
+            return
+        at = first_difference(self.folder / "reference.raw", self.folder / "ours.raw")
+        if at is not None:
+            self.wrong.append(f"convert {top} to raw: the content differs at {at}")
+        altered = self.folder / "altered.raw"
+        (self.folder / "ours.raw").replace(altered)
+        size = altered.stat().st_size
+        if size:
+            with open(altered, "r+b") as file:
+                file.seek(size * 2 // 3)
+                byte = file.read(1)
+                file.seek(size * 2 // 3)
+                file.write(bytes((byte[0] ^ 1,)))
+
+    def _target(self, target: Target, top: str) -> None:
+        """What instar converts to, qemu-img finds sound and equal, and can write on."""
+        told = f"{' '.join(target.words)} {top} {target.name}"
+        for step in target.before:
+            if self._step(step).code and step.must:
+                return
+        reference = "reference.raw"
+        if target.snapshot:
+            reference = "snapshot.raw"
+            want = self._img("convert", "-l", target.snapshot, "-O", "raw", top, reference)
+        else:
+            want = Answer(0 if (self.folder / reference).exists() else 1, b"", b"")
+        have = self._ours(*target.words, top, target.name)
+        if bool(want.code) != bool(have.code):
+            other = self._img(*target.words, top, f"other-{target.name}")
+            if bool(other.code) != bool(have.code):
+                self.wrong.append(f"{told}: {_difference(other, have)}")
+            return
+        if have.code:
+            return
+        self._sound(target, reference, told)
+
+    def _sound(self, target: Target, reference: str, told: str) -> None:
+        same = self._img("compare", "-f", "raw", "-F", target.format, reference, target.name)
+        if same.code:
+            self.wrong.append(f"{told}: qemu-img compare: {same.code} {same.out + same.err!r}")
+        if target.format == "raw":
+            return
+        self._question(("info", "--output=json", target.name))
+        self._question(("map", "--output=json", target.name))
+        self._clean(target, told)
+        if target.format == "qcow2" and "subformat=streamOptimized" not in target.words:
+            writes = ("write -P 7 0 70k", "write -z 100k 10k", "write -P 9 130k 1000", "discard 64k 64k")
+            size = (self.folder / reference).stat().st_size
+            if size >= 200 << 10:
+                words = [word for write in writes for word in ("-c", write)]
+                foreign(self.programs.io, ("-f", target.format, *words, target.name), self.folder)
+                self._clean(target, f"{told}, then {writes}")
+
+    def _clean(self, target: Target, told: str) -> None:
+        found = self._img("check", "-f", target.format, target.name)
+        if found.code:
+            self.wrong.append(f"{told}: qemu-img check: {found.code} {(found.out + found.err)[:600]!r}")
+
+    def _creation(self, words: Sequence[str], name: str, size: str) -> None:
+        """An empty image: the same line is printed, and qemu-img sees no difference."""
+        want = self._img(*words, name, size)
+        facts = self._facts(name)
+        for path in self.folder.glob("made*"):
+            path.unlink()
+        have = self._ours(*words, name, size)
+        if (want.code, want.out) != (have.code, have.out):
+            self.wrong.append(f"{' '.join(words)} {name} {size}: {_difference(want, have)}")
+            return
+        if have.code:
+            return
+        if facts != self._facts(name):
+            self.wrong.append(f"{' '.join(words)} {name} {size}: {facts} became {self._facts(name)}")
+        found = self._img("check", name)
+        if found.code not in (0, 63):
+            self.wrong.append(f"{' '.join(words)} {name} {size}: qemu-img check: {found}")
+
+    def _facts(self, name: str) -> object:
+        answer = self._img("info", "--output=json", name)
+        if answer.code:
+            return answer.err
+        told = json.loads(answer.out)
+        told.pop("actual-size", None)
+        told.pop("children", None)
+        for key in ("cid",):
+            told.get("format-specific", {}).get("data", {}).pop(key, None)
+        return told
+
+
+def _difference(want: Answer, have: Answer) -> str:
+    """Both answers from a little before the first byte in which they differ."""
+    at = next((n for n, pair in enumerate(zip(want.out, have.out, strict=False)) if pair[0] != pair[1]), -1)
+    if at < 0:
+        at = min(len(want.out), len(have.out))
+    first = max(0, at - 200)
+    shown = [f"exit {a.code} {a.out[first : at + 300]!r} {a.err[-500:]!r}" for a in (want, have)]
+    return f"from byte {first}:\n  qemu-img {shown[0]}\n  instar   {shown[1]}"
+
+
+def first_difference(one: Path, other: Path) -> int | None:
+    """Offset of the first byte in which two files differ, None if they are the same."""
+    with open(one, "rb") as left, open(other, "rb") as right:
+        at = 0
+        while True:
+            a, b = left.read(BLOCK), right.read(BLOCK)
+            if a != b:
+                return at + next((n for n, pair in enumerate(zip(a, b, strict=False)) if pair[0] != pair[1]), len(a))
+            if not a:
+                return None
+            at += BLOCK
+
+
+def remake(history: History, quote: Callable[[str], str]) -> str:
+    """The commands that remake a history, for a shell."""
+    lines = ["head -c 262144 /dev/urandom > noise"]
+    lines += [" ".join([f"qemu-{step.program}", *map(quote, step.words)]) for step in history.steps]
+    return "\n".join(lines)

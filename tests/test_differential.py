@@ -1,0 +1,102 @@
+"""Random histories of images, which instar and qemu-img must answer alike.
+
+INSTAR_FUZZ_SEED chooses the histories, INSTAR_FUZZ_FIRST and INSTAR_FUZZ_CASES which of them; a failure tells the
+commands that remake it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ORDINARY = 100
+LONG = 2000
+SEED = 20261121
+MOST_FAILURES = 10
+OLDEST = (11, 0)
+"""Older ones answer differently in places."""
+
+
+def load(name):
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+histories, differential = load("histories"), load("differential")
+
+
+@pytest.fixture(scope="module")
+def programs():
+    found = []
+    for name, variable in (("qemu-img", "INSTAR_QEMU_IMG"), ("qemu-io", "INSTAR_QEMU_IO")):
+        path = os.environ.get(variable) or shutil.which(name)
+        if not path:
+            pytest.skip(f"{name} is not installed")
+        said = differential.foreign(path, ["--version"], Path.cwd()).out.decode().split()
+        if said[:2] != [name, "version"]:
+            pytest.skip(f"{path} is not {name} of QEMU")
+        if tuple(map(int, said[2].split(".")[:2])) < OLDEST:
+            pytest.skip(f"{path} is {said[2]}; histories are compared with {OLDEST[0]}.{OLDEST[1]} or newer")
+        found.append(path)
+    return differential.Programs(*found)
+
+
+def number(variable, default):
+    return int(os.environ.get(variable, default))
+
+
+def run(programs, folder, cases):
+    """So many histories are judged. Fails with the commands of those that disagree."""
+    for format in ("qcow2", "vmdk"):
+        pytest.importorskip(f"instar_{format}", reason=f"instar-{format} is not installed")
+    seed, first = number("INSTAR_FUZZ_SEED", SEED), number("INSTAR_FUZZ_FIRST", 0)
+    print(f"\nINSTAR_FUZZ_SEED={seed} INSTAR_FUZZ_FIRST={first} INSTAR_FUZZ_CASES={cases}")
+    seen, kinds, failures, asked = set(), Counter(), [], 0
+    for index in range(first, first + cases):
+        history = histories.history(seed, index)
+        seen.add(history.steps)
+        kinds[history.kind, len(history.chain), history.huge] += 1
+        place = folder / str(index)
+        place.mkdir()
+        judge = differential.Judge(programs, place)
+        wrong = judge.run(history)
+        asked += judge.asked
+        shutil.rmtree(place)
+        if wrong:
+            made = differential.remake(history, shlex.quote)
+            failures.append(f"--- INSTAR_FUZZ_SEED={seed} INSTAR_FUZZ_FIRST={index}\n{made}\n" + "\n".join(wrong))
+            print(failures[-1], flush=True)
+            if len(failures) >= number("INSTAR_FUZZ_FAILURES", MOST_FAILURES):
+                break
+    print(f"{len(seen)} distinct histories, {asked} commands of instar judged: {dict(kinds)}")
+    assert not failures, f"{len(failures)} histories disagree:\n" + "\n".join(failures)
+    assert len(seen) == cases
+
+
+@pytest.mark.oracle
+def test_random_histories_are_answered_as_qemu_img_answers_them(programs, tmp_path):
+    run(programs, tmp_path, number("INSTAR_FUZZ_CASES", ORDINARY))
+
+
+@pytest.mark.oracle
+@pytest.mark.long
+def test_thousands_of_random_histories_are_answered_as_qemu_img_answers_them(programs, tmp_path):
+    run(programs, tmp_path, number("INSTAR_FUZZ_CASES", LONG))
+
+
+def test_histories_are_the_same_for_the_same_seed_and_all_distinct():
+    made = [histories.history(SEED, number) for number in range(2 * LONG)]
+    assert made[:50] == [histories.history(SEED, number) for number in range(50)]
+    assert len({history.steps for history in made}) == len(made)
+    assert {history.kind for history in made} == {"qcow2 qcow2", "vmdk vmdk", "raw raw"}
