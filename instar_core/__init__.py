@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
         found = getattr(sys.modules[module], _OPERATIONS[name])
         globals()[name] = found
         return found
-    if not name.startswith("_"):
+    if name[:1].isupper() or name == "hookimpl":  # else a module being imported, which would bring all of these
         for module in _MODULES:
             full = f"{__name__}.{module}"
             __import__(full)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from instar_core.device import Device
+    from instar_core.launch import Begun
     from instar_core.settings import Settings
     from instar_core.types import ImageInfo, Reference
 
@@ -72,11 +73,14 @@ class Member:
 
 
 def resolve(name: bytes, image: str) -> str:
-    """A name in an image as a path: relative to the image's own folder, as the image itself was named."""
+    """A backing file's name as a path: relative to the image's own folder, as the image itself was named.
+
+    Names of protocols stay as they are.
+    """
     text = os.fsdecode(name)
     if text.startswith("file:"):
         text = text[5:]
-    if text.startswith("json:") or text.startswith("/"):
+    if text.startswith("/") or protocol(text):
         return text
     return os.path.join(os.path.dirname(image), text)
 
@@ -109,20 +113,23 @@ def open_member(
     options: Mapping[str, Any] | None = None,
     device: Device | None = None,
     whole: bool = True,
+    begun: Begun | None = None,
 ) -> Member:
     """The image at `path`, its format decided, its own files open. Backing images are not followed.
 
     With `whole` the data file and the extents are opened too; without, only what `info` of the format itself needs.
+    `begun` is what launch.begin made of the same path, operation, settings and format; it ends with the member.
     Raises InstarError with `path` set.
     """
-    found = [device] if device else []
+    opened_before = begun.device if begun else device
+    found = [opened_before] if opened_before else []
     session = None
     try:
         if format is not None:
             registry.require(format)
         if not found:
             found.append(devices.open_named(plain(path)))
-        session = FormatSession(found, operation, settings, format, options)
+        session = FormatSession(found, operation, settings, format, options, begun.session if begun else None)
         name = format or probe.decide(session.probe(), settings, path)
         info = session.info(name)
         wanted = [r for r in info.references if r.role == Role.EXTENT or (r.role == Role.DATA and whole)]
@@ -195,12 +202,14 @@ def open_chain(
     options: Mapping[str, Any] | None = None,
     whole: bool = True,
     shallow: bool = False,
+    begun: Begun | None = None,
 ) -> Member:
     """The image and every image below it, linked by Member.backing. Closing the top closes all.
 
-    `shallow` names the errors of backing images as `info` does: by the backing image's own name.
+    `shallow` names the errors of backing images as `info` does: by the backing image's own name. `begun` is as in
+    open_member.
     """
-    top = open_member(path, settings, operation, format=format, options=options, whole=whole)
+    top = open_member(path, settings, operation, format=format, options=options, whole=whole, begun=begun)
     try:
         seen = {top.devices[0].identity}
         member = top

@@ -108,6 +108,11 @@ class Place:
         self.kind = stat.S_IFMT(os.fstat(self.descriptor).st_mode)
         self.real = os.readlink(f"/proc/self/fd/{self.descriptor}")
 
+    @property
+    def block(self) -> bool:
+        """Whether it is a block device."""
+        return self.kind == stat.S_IFBLK
+
     def described(self) -> str:
         """What kind of file it is, in words; empty for regular files and block devices."""
         return "" if self.kind in (stat.S_IFREG, stat.S_IFBLK) else KINDS.get(self.kind, "no regular file")

@@ -78,8 +78,7 @@ def judge(role: str, place: Place, home: str, settings: Settings) -> None:
         raise PolicyError(f"{refused}: '{place.path}'", path=place.path)
     if not rules.judged:
         return
-    block = place.real.startswith("/dev/")
-    if block and not rules.devices:
+    if place.block and not rules.devices:
         raise PolicyError(f"the {noun} '{place.path}' is a block device", path=place.path)
     if settings.roots:
         if not any(inside(place.real, os.path.realpath(root)) for root in settings.roots):

@@ -79,8 +79,8 @@ def scan(path: list[str]) -> Iterator[Entry]:
             if not name.endswith((".dist-info", ".egg-info")):
                 continue
             try:
-                with open(os.path.join(folder, name, "entry_points.txt"), "rb") as file:
-                    text = file.read()
+                with open(os.path.join(folder, name, "entry_points.txt"), "rb", buffering=0) as file:
+                    text = file.readall()
             except OSError:
                 continue
             if GROUP.encode() not in text:
@@ -94,21 +94,27 @@ def scan(path: list[str]) -> Iterator[Entry]:
 
 
 def _identity(folder: str, name: str) -> tuple[str, str]:
-    """Name and version of a distribution, from its metadata file."""
+    """Name and version of a distribution: as its folder is called, which for *.egg-info may leave out the version."""
+    stem, _, kind = name.rpartition(".")
+    fields = {} if kind == "dist-info" else _metadata(folder)
+    words = stem.rpartition("-") if kind == "dist-info" else stem.partition("-")
+    own = fields.get("Name", words[0])
+    return own.lower().replace("_", "-").replace(".", "-"), fields.get("Version", words[2])
+
+
+def _metadata(folder: str) -> dict[str, str]:
+    """The header lines of a distribution's PKG-INFO; none where it has none."""
     fields: dict[str, str] = {}
-    for metadata in ("METADATA", "PKG-INFO"):
-        try:
-            with open(os.path.join(folder, metadata), encoding="utf-8", errors="replace") as file:
-                for line in file:
-                    key, colon, value = line.partition(":")
-                    if not colon:
-                        break
-                    fields.setdefault(key, value.strip())
-            break
-        except OSError:
-            continue
-    stem = name.rpartition(".")[0].partition("-")
-    return fields.get("Name", stem[0]).lower().replace("_", "-").replace(".", "-"), fields.get("Version", stem[2])
+    try:
+        with open(os.path.join(folder, "PKG-INFO"), encoding="utf-8", errors="replace") as file:
+            for line in file:
+                key, colon, value = line.partition(":")
+                if not colon:
+                    break
+                fields.setdefault(key, value.strip())
+    except OSError:
+        return fields
+    return fields
 
 
 def _section(text: str) -> Iterator[tuple[str, str]]:

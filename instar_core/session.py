@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import instar_sandbox
 
-from instar_core import limits, registry, validate, wire
+from instar_core import launch, limits, validate, wire
 from instar_core.errors import ContractViolation, ErrorKind, FormatError, InstarError, SandboxError, Unusable
 
 TYPE_CHECKING = False
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
         Tally,
     )
 
-PROGRAM = "instar_core.worker.format"
 PATIENCE = 4
 """A worker that has not answered in this many times its CPU budget waits for something that will not come."""
 
@@ -55,15 +54,6 @@ class Probed:
         self.evidence: str | None = evidence
 
 
-def budget(operation: str, devices: Sequence[Device], settings: Settings) -> instar_sandbox.Limits:
-    """Limits by the kind of work: as the platforms set them for info, growing with the file for map and check."""
-    cpu = limits.WORKER_CPU
-    if operation in ("map", "check", "convert", "write"):
-        size = sum(device.size for device in devices)
-        cpu = limits.MAP_CPU + limits.MAP_CPU_PER_GIB * min(size // limits.GIB, 1024)
-    return instar_sandbox.Limits(cpu, limits.WORKER_MEMORY, settings.timeout)
-
-
 class FormatSession:
     """One image being parsed by one plugin. A context manager."""
 
@@ -74,30 +64,14 @@ class FormatSession:
         settings: Settings,
         format: str | None = None,
         options: Mapping[str, Any] | None = None,
+        started: instar_sandbox.Session | None = None,
     ) -> None:
+        """`started` is the session if launch.begin has started it already, with these same arguments."""
         self.devices = tuple(devices)
         self.format = format
-        argument = wire.encode(
-            {
-                "plugins": registry.values(),
-                "operation": operation,
-                "format": format,
-                "devices": [(device.size, device.allocated) for device in devices],
-                "options": dict(options or {}),
-            }
-        )
-        bounds = budget(operation, devices, settings)
-        try:
-            self._session = instar_sandbox.start(
-                settings.sandbox,
-                instar_sandbox.Program(PROGRAM, argument),
-                [device.descriptor for device in devices],
-                bounds,
-            )
-        except instar_sandbox.JailError as error:
-            raise SandboxError(str(error)) from error
+        self._session = started or launch.start(devices, operation, settings, format, options)
         self._busy = False
-        self._patience = PATIENCE * bounds.cpu
+        self._patience = PATIENCE * launch.budget(operation, devices, settings).cpu
 
     def __enter__(self) -> FormatSession:
         return self

@@ -67,6 +67,8 @@ def _name(value: Any) -> bytes:
         raise ContractViolation("a file name in bytes was wanted")
     if len(value) > limits.NAME:
         raise FormatError(f"a file name of {len(value)} bytes is too long", kind=ErrorKind.LIMIT)
+    if b"\0" in value:
+        raise FormatError("a file name holds a zero byte")
     return value
 
 

@@ -18,11 +18,19 @@ collect_ignore = ["toy"]
 """The toy is a distribution of its own: it is tested installed, by test_testing_toy.py."""
 
 TOY = Path(__file__).parent / "toy"
+MASKING = Path(__file__).parents[1] / "sandbox" / "tests" / "masking.py"
 INSTALL = (
     "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation",
     "--disable-pip-version-check", "--root-user-action=ignore", "--target",
 )  # fmt: skip
 
+
+if os.environ.get("INSTAR_TEST_MASK"):  # before any test imports what is masked
+    _spec = importlib.util.spec_from_file_location("sandbox_masking", MASKING)
+    assert _spec is not None and _spec.loader is not None
+    _module = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(_module)
+    _module.mask()
 
 Stranger = Callable[..., str]
 

@@ -71,7 +71,7 @@ def qcow2(
         pack(">Q", 2 * CLUSTER),
         pack(">H", 1) * (5 + clusters),
         pack(">Q", 4 * CLUSTER | COPIED),
-        pack(f">{len(entries)}Q", *entries),
+        pack(f">{len(entries)}Q", *entries) or bytes(CLUSTER),
         content,
     ]
     return b"".join(part + bytes(-len(part) % CLUSTER) for part in parts)

@@ -248,6 +248,16 @@ def test_what_no_piece_is_given_for_is_not_offered(files):
     assert [(run.start // KIB, run.length // KIB, run.kind) for run in packer.runs] == [(64, 64, 0), (256, 64, 1)]
 
 
+@pytest.mark.parametrize("sparse", [0, 4096])
+def test_a_short_last_unit_that_no_piece_is_given_for_is_not_offered(files, sparse):
+    # Over a backing image it would hide what lies below.
+    source, target, writer = files(noise(3, 64 * KIB)), files(), Writer()
+    pieces = iter([Piece(0, 64 * KIB, False, source, 0)])
+    geometry = Geometry(64 * KIB, 150 * KIB, zeros=True)
+    fill(pieces, geometry, writer.converse, writer.finish, [target], sparse=sparse, sandbox="inline")
+    assert [(run.start, run.length) for run in writer.runs] == [(0, 64 * KIB)]
+
+
 def test_an_empty_disk_has_only_the_last_edits(files):
     target = files()
     fill(iter(()), Geometry(64 * KIB, MIB), None, lambda: [Put(3, b"end"), Barrier()], [target])

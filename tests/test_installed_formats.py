@@ -68,7 +68,7 @@ def test_installed_formats_convert_into_one_another(disk, tmp_path):
 @pytest.mark.parametrize("format", [pytest.param(name, marks=lacks(name)) for name in PLUGINS])
 def test_an_absent_plugin_is_named_where_its_format_is_asked_for(format, tmp_path, capsys):
     with pytest.raises(instar.NotInstalled, match=f"needs instar-{format}, which is not installed"):
-        instar.create(str(tmp_path / "x"), format, 1 << 20)
+        instar.create(str(tmp_path / "x"), format=format, size=1 << 20)
     assert main(["instar", "create", "-f", format, str(tmp_path / "x"), "1M"]) == 1
     assert f"instar-{format}" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()

@@ -39,14 +39,21 @@ def run(call: Call, parsed: Parsed) -> int:
     """The facts are printed."""
     path = one_file(parsed)
     values.cache(parsed.get("cache"), "writeback")
+    format, chain = parsed.get("format"), parsed.get("chain", False)
+    from instar_core import launch
+
+    begun = launch.begin(path, "info", call.settings, format)
+    from instar_core.cli.render import info as render  # from here on while the worker gets ready
     from instar_core.operations.info import info
 
-    chain = parsed.get("chain", False)
     disks = info(
-        path, format=parsed.get("format"), chain=chain, limits=parsed.get("limits", False), settings=call.settings
+        path,
+        format=format,
+        chain=chain,
+        limits=parsed.get("limits", False),
+        settings=call.settings,
+        begun=begun,
     )
-    from instar_core.cli.render import info as render
-
     if parsed.get("output") == "json":
         output.out(render.json(disks, call.settings, chain=chain))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from instar_core.cli import deaf, extras, getopt, output, settings_load, stopping, version
+from instar_core.cli import deaf, extras, getopt, output, settings_load, stopping
 from instar_core.cli.call import QEMU_IMG, Call, shown_name
 from instar_core.cli.fault import Fault, HelpWanted
 from instar_core.errors import InstarError
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
-    from typing import Any, Final
+    from typing import Any, Final, NoReturn
 
 VERBS: Final = ("check", "compare", "convert", "create", "info", "map", "measure", "snapshot")
 """Verbs of qemu-img that there are."""
@@ -24,11 +24,25 @@ OWN: Final = ("config", "formats")
 LATER: Final = ("amend", "bench", "bitmap", "commit", "dd", "rebase", "resize")
 """Verbs of qemu-img that are still missing."""
 
+COLLECTED: Final = 50_000
+"""Objects after which garbage is looked for: more than the modules of a short command make, which are no garbage."""
+
 STANDARD: Final = (
     getopt.HELP,
     getopt.Opt("version", "V", "version", "", ("display version info and exit",)),
     getopt.Opt("trace", "T", "trace", "TRACE", ("accepted for compatibility; does nothing",)),
 )
+
+
+def command(argv: list[str] | None = None) -> NoReturn:
+    """This process is one command line: it ends with main()'s exit code.
+
+    It ends at once. Taking the interpreter apart would cost as much time as a worker needs to read a small image.
+    """
+    import gc
+
+    gc.set_threshold(COLLECTED)
+    os._exit(main(argv))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,6 +87,8 @@ def start(call: Call, words: list[str]) -> int:
             output.out(help_text.overview(call))
             return 0
         if option.key == "version":
+            from instar_core.cli import version
+
             output.out(version.told(call.qemu))
             return 0
         getopt.keep(values, option, text)

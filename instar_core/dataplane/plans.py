@@ -115,15 +115,20 @@ def cut(piece: Piece, start: int, length: int) -> Piece:
 
 
 def _whole_gaps(pieces: Iterator[Piece], origin: int, align: int) -> Iterator[Piece]:
-    """The same pieces, but of gaps only the whole units: the rest of a unit that holds something is zeros."""
-    for piece in pieces:
+    """The same pieces, but of gaps only the whole units: the rest of a unit that holds something is zeros.
+
+    The last unit of the disk is whole although it may be short.
+    """
+    held = next(pieces, None)
+    while held is not None:
+        piece, held = held, next(pieces, None)
         if piece.depth != GAP:
             yield piece
             continue
         start, end = piece.start, piece.start + piece.length
         first = start - (start - origin) % -align
-        last = max(first, end - (end - origin) % align)
-        for at, stop, depth in ((start, min(first, end), 0), (first, last, GAP), (last, end, 0)):
+        last = max(first, end - (end - origin) % align) if held is not None else max(first, end)
+        for at, stop, depth in ((start, min(first, end), 0), (first, min(last, end), GAP), (last, end, 0)):
             if at < stop:
                 yield piece._replace(start=at, length=stop - at, depth=depth)
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from instar_core.chain import Member
     from instar_core.settings import Settings
 
+CHECKING = {"check": True}
+"""Option of the image that is checked: faults that a check reports are no reason not to open it."""
+
 KEPT = 1000
 """Findings that a report holds when nobody takes them as they come."""
 
@@ -32,7 +35,7 @@ def check(
     The images below it must be there, but are not checked. Raises InstarError, of kind UNSUPPORTED where the format
     knows no check.
     """
-    with chains.open_chain(path, settings, "check", format=format) as top:
+    with chains.open_chain(path, settings, "check", format=format, options=CHECKING) as top:
         return examine(top, on_finding)
 
 
@@ -44,7 +47,7 @@ def check_chain(
     on_finding: Callable[[Finding], None] | None = None,
 ) -> Iterator[CheckReport]:
     """A report for the image and for every image below it whose format can be checked, top first."""
-    with chains.open_chain(path, settings, "check", format=format) as top:
+    with chains.open_chain(path, settings, "check", format=format, options=CHECKING) as top:
         for member in top.members():
             if checkable(member) or member is top:
                 yield examine(member, on_finding)

@@ -12,6 +12,7 @@ from instar_core.types import Role
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from instar_core.chain import Member
+    from instar_core.launch import Begun
     from instar_core.settings import Settings
     from instar_core.types import ImageInfo
 
@@ -23,15 +24,17 @@ def info(
     chain: bool = False,
     limits: bool = False,
     settings: Settings = DEFAULTS,
+    begun: Begun | None = None,
 ) -> list[DiskInfo]:
     """What the image at `path` says of itself; with `chain` also every image below it, top first.
 
-    Without `chain` nothing that the image names is opened, but for the extents that it consists of. Raises InstarError.
+    Without `chain` nothing that the image names is opened, but for the extents that it consists of. `begun` is what
+    launch.begin made of the same path, settings and format for "info". Raises InstarError.
     """
     if chain:
-        top = chains.open_chain(path, settings, "info", format=format, whole=False, shallow=True)
+        top = chains.open_chain(path, settings, "info", format=format, whole=False, shallow=True, begun=begun)
     else:
-        top = chains.open_member(path, settings, "info", format=format, whole=False)
+        top = chains.open_member(path, settings, "info", format=format, whole=False, begun=begun)
     with top:
         return [describe(member, limits) for member in top.members()]
 
@@ -65,7 +68,7 @@ def located(member: Member) -> ImageInfo:
     named = []
     for extent in listed:
         name = extent.get("filename", "")
-        path = chains.resolve(os.fsencode(name), member.path) if name else member.path
+        path = os.path.join(os.path.dirname(member.path), name) if name else member.path
         named.append({**extent, "filename": path})
     return member.info._replace(details={**member.info.details, "extents": named})
 

@@ -1,9 +1,16 @@
+import importlib.util
 import pathlib
 import sys
 
 import pytest
 
-PROGRAMS = str(pathlib.Path(__file__).parent / "programs")
+HERE = pathlib.Path(__file__).parent
+PROGRAMS = str(HERE / "programs")
+
+_spec = importlib.util.spec_from_file_location("sandbox_masking", HERE / "masking.py")
+masking = sys.modules["sandbox_masking"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(masking)
+masking.mask()  # before any test imports what is masked
 
 
 @pytest.fixture(autouse=True)

@@ -202,6 +202,7 @@ def test_the_report_names_every_wall_and_leaves_the_caller_as_it_was():
         assert "NoNewPrivs:\t0" in status.read()
 
 
+@needs_landlock
 def test_the_report_shows_a_wall_that_is_missing(monkeypatch):
     monkeypatch.setattr(landlock, "CREATE_RULESET_VERSION", 1 << 20)
     (wall,) = [wall for wall in instar_sandbox.walls() if wall.name == "Landlock"]

@@ -6,6 +6,7 @@ from instar_core.errors import ErrorKind, FormatError
 from instar_core.types import Bitmap
 from instar_qcow2 import layout, limits
 from instar_qcow2.extensions import text
+from instar_qcow2.tablescan import equal_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,17 +89,11 @@ def table_entries(header: Header, granularity_bits: int) -> int:
 
 def bitmap_pieces(source: Source, header: Header, entry: DirectoryEntry) -> Iterator[tuple[int, int, bool]]:
     """(index, table entry, whether it is well formed) of every entry of a bitmap's table that is not 0."""
-    for index, count, first, step in source.runs(
-        entry.table_offset, entry.table_size, 8, header.cluster_size, pad=True
-    ):
-        if not first and not step:
-            continue
-        for at in range(count):
-            value = first + at * step
-            offset = value & layout.BITMAP_TABLE_OFFSET_MASK
-            sound = not value & TABLE_RESERVED and not (offset and (value & ALL_ONES or offset % header.cluster_size))
-            if value:
-                yield index + at, value, sound
+    for index, count, value in equal_runs(source, entry.table_offset, entry.table_size):
+        offset = value & layout.BITMAP_TABLE_OFFSET_MASK
+        sound = not value & TABLE_RESERVED and not (offset and (value & ALL_ONES or offset % header.cluster_size))
+        for at in range(index, index + count):
+            yield at, value, sound
 
 
 def bitmaps_of(source: Source, header: Header) -> tuple[Bitmap, ...]:

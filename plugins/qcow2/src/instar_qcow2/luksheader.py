@@ -31,6 +31,7 @@ SECTOR = 512
 HEADER_SECTORS = 8
 STRIPES = 4000
 HASHES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "ripemd160", "sm3")
+MODES = ("ecb", "cbc", "xts", "ctr")
 GENERATORS = ("plain", "plain64", "essiv")
 CIPHERS = {"aes": (128, 192, 256), "cast5": (128,), "serpent": (128, 192, 256), "twofish": (128, 192, 256)}
 """Ciphers that qemu knows, by the bits of their keys."""
@@ -63,6 +64,8 @@ def luks_details(source: Source, header: Header) -> dict[str, Any]:
     if not dash:
         raise FormatError(f"Unexpected cipher mode string format '{text(mode)}'", offset=start + 40)
     name, _, generator_hash = generator.partition(":")
+    if chaining not in MODES:
+        raise FormatError(f"Cipher mode '{chaining}' not supported", kind=ErrorKind.UNSUPPORTED, offset=start + 40)
     hashed = text(digest)
     if hashed not in HASHES:
         raise FormatError(f"Hash algorithm '{hashed}' not supported", kind=ErrorKind.UNSUPPORTED, offset=start + 72)

@@ -9,6 +9,7 @@ from instar_qcow2.errors import corrupt, hexadecimal
 from instar_qcow2.header import read_header, table_fits
 from instar_qcow2.refcounts import looks_preallocated
 from instar_qcow2.snapshots import find_snapshot
+from instar_qcow2.tablescan import equal_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,24 +87,29 @@ def l1_pieces(source: Source, header: Header, l1_offset: int, l1_size: int, span
     covered = header.l2_entries * header.cluster_size
     first, last = span.start // covered, (span.start + span.length - 1) // covered
     inside = max(0, min(last + 1, l1_size) - first)
-    mask = U64 & ~layout.COPIED
-    for index, count, entry, _ in source.runs(l1_offset + 8 * first, inside, 8, 0, mask=mask, pad=True):
+    done = first
+    for index, count, stored in equal_runs(source, l1_offset + 8 * first, inside):
+        entry = stored & ~layout.COPIED
         if not entry:
-            yield (first + index) * covered, count * covered, Kind.ABSENT, NOWHERE, 0
             continue
-        for number in range(first + index, first + index + count):
-            where = l1_offset + 8 * number
-            offset = entry & layout.OFFSET_MASK
-            if offset % header.cluster_size:
-                raise corrupt(f"L2 table offset {offset:#x} unaligned (L1 index: {hexadecimal(number)})", where)
-            if entry & layout.L1_RESERVED:
-                raise corrupt(f"L1 entry {entry:#x} has reserved bits set (L1 index: {hexadecimal(number)})", where)
+        if first + index > done:
+            yield done * covered, (first + index - done) * covered, Kind.ABSENT, NOWHERE, 0
+        done = first + index + count
+        for number in range(first + index, done):
+            _check_l1(header, entry, number, l1_offset + 8 * number)
             low = max(0, (span.start - number * covered) // header.cluster_size)
             high = min(header.l2_entries, -((number * covered - span.start - span.length) // header.cluster_size))
-            yield from l2_pieces(source, header, offset, (low, high), number * covered)
-    rest = max(first, l1_size)
-    if rest <= last:
-        yield rest * covered, (last + 1 - rest) * covered, Kind.ABSENT, NOWHERE, 0
+            yield from l2_pieces(source, header, entry & layout.OFFSET_MASK, (low, high), number * covered)
+    if done <= last:
+        yield done * covered, (last + 1 - done) * covered, Kind.ABSENT, NOWHERE, 0
+
+
+def _check_l1(header: Header, entry: int, number: int, where: int) -> None:
+    offset = entry & layout.OFFSET_MASK
+    if offset % header.cluster_size:
+        raise corrupt(f"L2 table offset {offset:#x} unaligned (L1 index: {hexadecimal(number)})", where)
+    if entry & layout.L1_RESERVED:
+        raise corrupt(f"L1 entry {entry:#x} has reserved bits set (L1 index: {hexadecimal(number)})", where)
 
 
 def l2_pieces(source: Source, header: Header, table: int, entries: tuple[int, int], base: int) -> Iterator[Piece]:

@@ -25,7 +25,7 @@ ONE = bytes([1])
 
 
 class UnreadableBlockError(Exception):
-    """The refcount table points to a block that cannot be read, as it is not cluster aligned or at 2^63 or beyond."""
+    """The refcount table points to a block that cannot be read, as it is not cluster aligned or reaches 2^63."""
 
     def __init__(self, offset: int, index: int, unaligned: bool) -> None:
         super().__init__(f"Refblock offset {hexadecimal(offset)} unaligned (reftable index: {hexadecimal(index)})")
@@ -106,7 +106,7 @@ class Refcounts:
             return 0
         stored = int.from_bytes(self._source.read(self.table_offset + 8 * index, 8, pad=True), "big")
         offset = stored & layout.REFTABLE_OFFSET_MASK
-        if offset % self._cluster_size or offset >> 63:
+        if offset % self._cluster_size or offset + self._cluster_size >> 63:
             raise UnreadableBlockError(offset, index, offset % self._cluster_size != 0)
         return offset if offset < self._source.size else 0
 

@@ -1,0 +1,88 @@
+"""Starting the worker that parses an image, with as little imported as that takes.
+
+What the host needs to understand the answers can be imported while the worker gets ready: on the path of `info` on a
+small file that is where the host would only wait.
+"""
+
+from __future__ import annotations
+
+import instar_sandbox
+
+from instar_core import device as devices
+from instar_core import limits, registry, wire
+from instar_core.errors import InstarError, SandboxError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, NamedTuple
+
+    from instar_core.device import Device
+    from instar_core.settings import Settings
+else:
+    from instar_core.record import NamedTuple
+
+PROGRAM = "instar_core.worker.format"
+
+
+class Begun(NamedTuple):
+    """An image that was opened and the running session that will parse it; open_member takes both over."""
+
+    device: Device
+    session: instar_sandbox.Session
+
+
+def begin(path: str, operation: str, settings: Settings, format: str | None = None) -> Begun:
+    """The file at `path` (a path, whatever it looks like) is open, and a worker gets ready to parse it.
+
+    Raises InstarError with `path` set.
+    """
+    opened = None
+    try:
+        if format is not None:
+            registry.require(format)
+        opened = devices.open_named(path)
+        return Begun(opened, start([opened], operation, settings, format))
+    except BaseException as error:
+        if opened is not None:
+            opened.close()
+        if isinstance(error, InstarError):
+            error.path = path
+        raise
+
+
+def start(
+    devices: Sequence[Device],
+    operation: str,
+    settings: Settings,
+    format: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> instar_sandbox.Session:
+    """A running session that will parse the devices, which stay the caller's. Raises SandboxError."""
+    argument = wire.encode(
+        {
+            "plugins": registry.values(),
+            "operation": operation,
+            "format": format,
+            "devices": [(device.size, device.allocated) for device in devices],
+            "options": dict(options or {}),
+        }
+    )
+    try:
+        return instar_sandbox.start(
+            settings.sandbox,
+            instar_sandbox.Program(PROGRAM, argument),
+            [device.descriptor for device in devices],
+            budget(operation, devices, settings),
+        )
+    except instar_sandbox.JailError as error:
+        raise SandboxError(str(error)) from error
+
+
+def budget(operation: str, devices: Sequence[Device], settings: Settings) -> instar_sandbox.Limits:
+    """Limits by the kind of work: as the platforms set them for info, growing with the file for map and check."""
+    cpu = limits.WORKER_CPU
+    if operation in ("map", "check", "convert", "write"):
+        size = sum(device.size for device in devices)
+        cpu = limits.MAP_CPU + limits.MAP_CPU_PER_GIB * min(size // limits.GIB, 1024)
+    return instar_sandbox.Limits(cpu, limits.WORKER_MEMORY, settings.timeout)
