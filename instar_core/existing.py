@@ -5,7 +5,7 @@ from __future__ import annotations
 from instar_core import chain as chains
 from instar_core import merge
 from instar_core.errors import ErrorKind, FormatError, InstarError
-from instar_core.types import Barrier, Copy, Kind
+from instar_core.types import Barrier, Copy, Kind, Punch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,4 +77,4 @@ def properties(info: ImageInfo) -> dict[str, str]:
 
 def content_only(edits: Iterable[Edit]) -> Iterator[Edit]:
     """The edits that place content: the disk that they go into keeps its size and all else."""
-    return (edit for edit in edits if isinstance(edit, Copy | Barrier))
+    return (edit for edit in edits if isinstance(edit, Copy | Punch | Barrier))

@@ -152,4 +152,4 @@ def open_target(target: Target, order: Order, dialogue: Dialogue, *, create: boo
     device = target.take(order.path, create=create, keep=not create and order.spec.name == "raw")
     if not device.block and create:
         prepare_file(device, order)
-    target.take_further(dialogue.geometry, keep=bool(order.values.get("keep_data_file")))
+    target.take_further(dialogue.geometry, keep=bool(order.values.get("keep_data_file")), given=order.given.values())

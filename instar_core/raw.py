@@ -19,6 +19,7 @@ from instar_core.types import (
     ImageInfo,
     Kind,
     Option,
+    Punch,
     Put,
     Reserve,
     Truncate,
@@ -116,6 +117,9 @@ def instar_write(request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometr
     elif size:
         yield Put(0, bytes(min(size, BLOCK)))
     for run in runs:
-        yield Copy(run.start, run.start, run.length)
+        if run.kind == Kind.ZERO:
+            yield Punch(run.start, run.length)
+        else:
+            yield Copy(run.start, run.start, run.length)
     yield Barrier()
 

@@ -12,7 +12,7 @@ from instar_core.errors import ContractViolation, ErrorKind, FormatError, Instar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from instar_core.device import Device
@@ -50,6 +50,11 @@ class Probed:
         candidates, matches, unusable, evidence = value
         self.candidates: tuple[str, ...] = candidates
         self.matches: list[Match] = [validate.match(item) for item in matches]
+        for claim in self.matches:
+            if claim.format not in candidates:
+                raise ContractViolation(
+                    f"a plugin claims the file for the format {claim.format:.40}, which is not its own"
+                )
         self.unusable: dict[str, str] = unusable
         self.evidence: str | None = evidence
 
@@ -112,9 +117,13 @@ class FormatSession:
         return validate.key_plan(self._value("unlock", name))
 
     def edits(self, name: str, request: SnapshotEdit) -> Iterator[Edit]:
-        """The edits of a change to an existing image."""
+        """The edits of a change to an existing image, together at most as long as its files and limits.UNIT more."""
+        left = limits.UNIT + sum(device.size for device in self.devices)
         for tag, body in self._stream("write", name, "snapshot", request):
             if tag == wire.EDITS:
+                left -= len(body)
+                if left < 0:
+                    raise ContractViolation("a change is longer than the image")
                 yield from wire.unpack_edits(body)
             elif tag == wire.WANT:
                 self.send(wire.RUNS_END)
@@ -126,12 +135,14 @@ class FormatSession:
         return Dialogue(self, self._stream("write", name, "create", request))
 
     def _value(self, *request: Any) -> Any:
-        value = None
+        values: list[Any] = []
         for tag, body in self._stream(*request):
-            if tag != wire.VALUE or value is not None:
+            if tag != wire.VALUE or values:
                 raise ContractViolation("a worker gave more than the one answer wanted")
-            value = wire.decode(body)
-        return value
+            values.append(wire.decode(body))
+        if not values:
+            raise ContractViolation("a worker gave no answer")
+        return values[0]
 
     def _stream(self, *request: Any) -> Iterator[tuple[bytes, bytes]]:
         if self._busy:
@@ -179,21 +190,19 @@ class Dialogue:
             raise ContractViolation("a writer did not state its geometry first")
         self.geometry: Geometry = validate.geometry(wire.decode(body))
         self._wants = False
-        self._early: list[Edit] = []
 
-    def converse(self, runs: Sequence[Run]) -> Iterable[Edit]:
-        """The edits that the plugin answers to these runs with, and any it had to say before."""
-        edits = list(self._until_wanted())
-        if not self._wants:
-            raise ContractViolation("a writer ended before it had seen all runs")
-        self._wants = False
+    def converse(self, runs: Sequence[Run]) -> Iterator[Edit]:
+        """The edits that the plugin answers to these runs with, and any it had to say before.
+
+        They come as they are asked for: a plugin that never stops must not fill the host's memory.
+        """
         for at in range(0, len(runs), limits.BATCH):
-            if at:
-                edits += self._until_wanted()
-                self._wants = False
+            yield from self._until_wanted()
+            if not self._wants:
+                raise ContractViolation("a writer ended before it had seen all runs")
+            self._wants = False
             self._session.send(wire.RUNS + wire.pack_runs(runs[at : at + limits.BATCH]))
-        edits += self._until_wanted()
-        return edits
+        yield from self._until_wanted()
 
     def finish(self) -> Iterator[Edit]:
         """The rest of the edits, the committing ones last."""

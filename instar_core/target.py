@@ -10,6 +10,8 @@ from instar_core.errors import ContractViolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from instar_core.device import Device
     from instar_core.types import Geometry, NewFile
 
@@ -53,17 +55,20 @@ class Target:
                 device.refresh()
         return device
 
-    def take_further(self, geometry: Geometry, *, keep: bool = False) -> None:
-        """The further files that the format wants, beside the image, each of its size."""
+    def take_further(self, geometry: Geometry, *, keep: bool = False, given: Collection[str] = ()) -> None:
+        """The further files that the format wants, each of its size: beside the image, or as the user named them.
+
+        `given` are the texts that the user gave: a plugin cannot pass a name of its own off as one of these.
+        """
         for file in geometry.files:
-            device = self.take(self._beside(file), keep=keep and file.named)
+            device = self.take(self._beside(file, given), keep=keep and file.named)
             if file.size and not device.block and device.size < file.size:
                 os.ftruncate(device.descriptor, file.size)
                 device.refresh()
 
-    def _beside(self, file: NewFile) -> str:
+    def _beside(self, file: NewFile, given: Collection[str]) -> str:
         name = os.fsdecode(file.name)
-        if not file.named and ("/" in name or name in ("", ".", "..")):
+        if name not in given if file.named else "/" in name or name in ("", ".", ".."):
             raise ContractViolation(f"a plugin wants a file named '{name}'")
         return os.path.join(os.path.dirname(self.path), name)
 

@@ -91,9 +91,7 @@ def _become(words: Sequence[str], folder: Path, out: int, err: int) -> None:
         os.environ.update(LIKE_QEMU)
         for given, wanted in ((os.open(os.devnull, os.O_RDONLY), 0), (out, 1), (err, 2)):
             os.dup2(given, wanted)
-        sys.stdin = open(0, closefd=False)
-        sys.stdout = open(1, "w", closefd=False)
-        sys.stderr = open(2, "w", closefd=False)
+        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
         resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT, TIMEOUT))
         from instar_core.cli.main import main
 
@@ -152,9 +150,8 @@ class Judge:
         want, have = self._img(*words), self._ours(*words)
         if (want.code, want.out) != (have.code, have.out):
             self.wrong.append(f"{' '.join(words)}: {_difference(want, have)}")
-        elif words[0] == "check" and not want.code == have.code == 1:
-            if sorted(want.err.splitlines()) != sorted(have.err.splitlines()):
-                self.wrong.append(f"{' '.join(words)}: other findings: {_difference(want, have)}")
+        elif words[0] == "check" and want.code != 1 and sorted(want.err.splitlines()) != sorted(have.err.splitlines()):
+            self.wrong.append(f"{' '.join(words)}: other findings: {_difference(want, have)}")
 
     def _content(self, top: str, format: str) -> None:
         """The disk converts to the same raw file; leaves that, and one with a byte changed, for comparisons."""

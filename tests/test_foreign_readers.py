@@ -114,7 +114,7 @@ def test_libqcow_reads_qcow2(disk: Path, tmp_path: Path, options: dict[str, str]
 def test_dissect_reads_qcow2(disk: Path, tmp_path: Path, options: dict[str, str], compress: bool) -> None:
     needs("qcow2")
     if options.get("compression_type") == "zstd":
-        module("zstandard")
+        module("backports.zstd")
     if compress and "preallocation" in options:
         options = {}
     reader = module("dissect.hypervisor.disk.qcow2")

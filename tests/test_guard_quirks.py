@@ -13,7 +13,17 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docs" / "quirks.toml"
 FIELDS = {"name", "case", "category", "switch", "test"}
 CATEGORIES = {"safety", "qemu bug", "environment"}
-SWITCHES = {"-f raw", "--unsafe-quirks", "--image-policy qemu", "--ignore-quirks", "called qemu-img", "-U"}
+SWITCHES = {
+    "-f raw", "--unsafe-quirks", "--image-policy qemu", "--ignore-quirks", "--output=json", "called qemu-img", "-U",
+}  # fmt: skip
+    "-f raw",
+    "--unsafe-quirks",
+    "--image-policy qemu",
+    "--ignore-quirks",
+    "--output=json",
+    "called qemu-img",
+    "-U",
+}
 MENTION = re.compile(r'quirk\("([^"]+)"\)')
 
 QUIRKS = tomllib.loads(FILE.read_text())["quirk"]
@@ -41,10 +51,13 @@ def source_of(path, name):
 
 @pytest.mark.parametrize("quirk", QUIRKS, ids=lambda quirk: quirk.get("name", "nameless"))
 def test_an_entry_is_complete_and_names_a_test_that_proves_it(quirk):
-    assert quirk.keys() - {"crash"} == FIELDS
+    assert quirk.keys() - {"crash", "no_switch"} == FIELDS
     assert quirk["category"] in CATEGORIES
-    if not quirk.get("crash") or quirk["switch"]:
+    if quirk["switch"]:
         assert quirk["switch"] in SWITCHES
+        assert not quirk.keys() & {"crash", "no_switch"}, "it has a switch, so nothing excuses its lack"
+    else:
+        assert quirk.get("crash") is True or len(quirk["no_switch"]) > 20, "why is there no switch?"
     file, _, name = quirk["test"].partition("::")
     path = ROOT / file
     if file.startswith("plugins/") and not (ROOT / "plugins").is_dir():

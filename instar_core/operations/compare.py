@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from instar_core import chain as chains
-from instar_core import merge, stretches
+from instar_core import stretches
 from instar_core.errors import InstarError
+from instar_core.operations.map import ranges
 from instar_core.results import Comparison, Progress
 from instar_core.settings import DEFAULTS
-from instar_core.types import Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +30,21 @@ def compare(
 ) -> Comparison:
     """Whether the disks at `first` and `second` read the same; a longer one must be zero past the shorter one's end.
 
-    With `strict` their sizes must be equal too, and so must be what is allocated. Raises InstarError.
+    With `strict` their sizes must be equal too, and so must be what map says of every place but depth and offset. Of
+    what differs in content and in that, the first is reported. Raises InstarError.
     """
     from instar_core.dataplane.compare import compare as compare_content
 
+    status: int | None = None
+    if strict:
+        # In sessions of its own: the walk may end early, which a session does not survive.
+        with (
+            chains.open_chain(first, settings, "map", format=first_format) as one,
+            chains.open_chain(second, settings, "map", format=second_format) as two,
+        ):
+            if one.info.virtual_size != two.info.virtual_size:
+                return Comparison(False, "size", -1, True, min(one.info.virtual_size, two.info.virtual_size))
+            status = _status_mismatch(one, two)
     with (
         chains.open_chain(first, settings, "map", format=first_format) as one,
         chains.open_chain(second, settings, "map", format=second_format) as two,
@@ -41,13 +52,9 @@ def compare(
         sizes = one.info.virtual_size, two.info.virtual_size
         differ = sizes[0] != sizes[1]
         common = min(sizes)
-        if strict and differ:
-            return Comparison(False, "size", -1, True, common)
-        if strict:
-            status = _status_mismatch(one, two)
-            if status is not None:
-                return Comparison(False, "status", status, False, common)
         total = max(sizes)
+        if status is not None:
+            sizes = min(sizes[0], status), min(sizes[1], status)
 
         def step(done: int) -> None:
             if progress is not None:
@@ -55,8 +62,8 @@ def compare(
 
         step(0)
         offset = compare_content(
-            stretches.pieces(one),
-            stretches.pieces(two),
+            stretches.pieces(one, length=sizes[0]),
+            stretches.pieces(two, length=sizes[1]),
             sizes,
             progress=step,
             cancelled=cancelled or _never,
@@ -64,6 +71,8 @@ def compare(
         )
         if offset is not None:
             return Comparison(False, "content", offset, differ, common)
+        if status is not None:
+            return Comparison(False, "status", status, False, common)
         step(total)
         return Comparison(True, "identical", -1, differ, common)
 
@@ -73,8 +82,8 @@ def _never() -> bool:
 
 
 def _status_mismatch(one: Member, two: Member) -> int | None:
-    """Where the first byte is that one image holds as data or zeros of its own and the other leaves out."""
-    left, right = _allocation(one), _allocation(two)
+    """Where the first byte is about which two disks of one size say different things, whatever they hold there."""
+    left, right = _status(one), _status(two)
     a, b = next(left, None), next(right, None)
     while a is not None and b is not None:
         if a[2] != b[2]:
@@ -87,9 +96,11 @@ def _status_mismatch(one: Member, two: Member) -> int | None:
     return None
 
 
-def _allocation(top: Member) -> Iterator[tuple[int, int, bool]]:
-    for extent, _member, _depth, filled in merge.refined(merge.extents(top)):
-        yield extent.start, extent.start + extent.length, extent.kind == Kind.DATA and filled
+def _status(top: Member) -> Iterator[tuple[int, int, tuple[bool, ...]]]:
+    """Start, end and status of each range: what map says of it, but for its depth, and of its place only whether."""
+    for found in ranges(top, 0, top.info.virtual_size):
+        status = found.present, found.zero, found.data, found.compressed, found.offset is not None
+        yield found.start, found.start + found.length, status
 
 
 def require_both(first: str | None, second: str | None) -> tuple[str, str]:

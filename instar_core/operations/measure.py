@@ -81,7 +81,7 @@ def _required(geometry: Geometry, used: int) -> int:
 
 
 def _bitmaps(top: Member, order: Order) -> int | None:
-    """Bytes for copying all consistent bitmaps: named only where source and target can have any.
+    """Bytes for copying all bitmaps, those in use too: named only where source and target can have any.
 
     Each takes its data and its table in whole clusters; the directory entry is 24 bytes and the name, padded to 8.
     Source: docs/interop/qcow2.txt, "Bitmaps".
@@ -91,7 +91,7 @@ def _bitmaps(top: Member, order: Order) -> int | None:
     cluster = int(order.values.get("cluster_size") or 0)
     total = directory = 0
     for bitmap in top.info.bitmaps:
-        if "in-use" in bitmap.flags or not bitmap.granularity:
+        if not bitmap.granularity:
             continue
         clusters = -(-top.info.virtual_size // (bitmap.granularity * 8 * cluster))
         total += clusters * cluster + -(-clusters * 8 // cluster) * cluster

@@ -17,8 +17,9 @@ from instar_core.testing.medium import source
 from instar_core.types import Capability, Layer, LayerKind, SnapshotEdit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from instar_core.testing.hostile import Mutation
     from instar_core.testing.medium import Medium
     from instar_core.testing.specimen import Specimen
     from instar_core.testing.subject import Subject
@@ -66,16 +67,36 @@ def mutate(
 ) -> Statistics:
     """So many mutations of the images, in turn, each shown to every hook. The same for the same seed."""
     random = Random(seed)  # noqa: S311 - tests must repeat
+
+    def cases() -> Iterator[tuple[Specimen, Mutation]]:
+        for number, image in enumerate(images):
+            share = runs // len(images) + (number < runs % len(images))
+            places = specimen.places(hooks, image.media)
+            for mutation in hostile.mutations(image.media, places, fields, random, share):
+                yield image, mutation
+
+    return show(cases(), hooks, seed, random=random, budget=budget, most_failures=most_failures)
+
+
+def show(
+    cases: Iterable[tuple[Specimen, Mutation]],
+    hooks: Subject,
+    seed: int,
+    *,
+    random: Random | None = None,
+    budget: Budget = Budget(),  # noqa: B008 - immutable
+    most_failures: int = 20,
+) -> Statistics:
+    """Each image with its mutation is shown to every hook, until there are so many failures. `seed` is only reported
+    where `random`, which chooses windows, is given."""
+    random = random or Random(seed)  # noqa: S311 - tests must repeat
     trial = _Trial(hooks, budget, seed)
     done = 0
-    for number, image in enumerate(images):
-        share = runs // len(images) + (number < runs % len(images))
-        places = specimen.places(hooks, image.media)
-        for mutation in hostile.mutations(image.media, places, fields, random, share):
-            trial.run(image.name, mutation.title, hostile.apply(image.media, mutation), random)
-            done += 1
-            if len(trial.failures) >= most_failures:
-                break
+    for image, mutation in cases:
+        trial.run(image.name, mutation.title, hostile.apply(image.media, mutation), random)
+        done += 1
+        if len(trial.failures) >= most_failures:
+            break
     return Statistics(done, trial.answered, trial.refused, tuple(trial.failures))
 
 

@@ -21,7 +21,7 @@ def mask() -> None:
 
     if not NAMES:
         return
-    assert NAMES <= REPORTED.keys(), f"{VARIABLE} knows {', '.join(REPORTED)}"
+    assert REPORTED.keys() >= NAMES, f"{VARIABLE} knows {', '.join(REPORTED)}"
     whole = platforms.start
 
     def start(*words, unsafe_walls_off=(), **options):

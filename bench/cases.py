@@ -1,0 +1,84 @@
+"""What is measured, as data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+OUT = "@out"
+"""Stands for the file that a run makes; another word that begins with @ stands for the image of that name."""
+
+
+class Case(NamedTuple):
+    """One comparison: both programs get `words`, instar's under the name qemu-img.
+
+    `ours` runs another command of ours instead: "instar" or "python" and its arguments. `made` is the format of what
+    a run makes. `answers` says that both must print the same. `short` cases are run more often. With `memory` it is
+    the peak of memory that is compared, not the time.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    ours: tuple[str, ...] = ()
+    made: str = ""
+    answers: bool = False
+    short: bool = False
+    memory: bool = False
+
+
+def _convert(name: str, source: str, made: str, *options: str) -> Case:
+    kind = source.rpartition(".")[2]
+    return Case(f"convert-{name}", ("convert", "-f", kind, "-O", made, *options, f"@{source}", OUT), made=made)
+
+
+def _info(name: str, image: str, *options: str) -> Case:
+    return Case(f"info-{name}", ("info", *options, f"@{image}"), answers=True, short=True)
+
+
+INFO = ("info", "@small.qcow2")
+MAP = ("map", "--output=json", "@huge.qcow2")
+CHECK = ("check", "@huge.qcow2")
+SPARSE = ("convert", "-f", "qcow2", "-O", "qcow2", "@sparse.qcow2", OUT)
+FLAT = ("-o", "subformat=monolithicFlat")
+STREAM = ("-o", "subformat=streamOptimized")
+ZSTD = ("-c", "-o", "compression_type=zstd")
+
+CASES = (
+    Case("start-python", INFO, ("python", "-c", "pass"), short=True),
+    Case("start-version", ("--version",), ("instar", "--version"), short=True),
+    Case("start-info", INFO, ("instar", *INFO), short=True),
+    _info("raw", "small.raw"),
+    _info("qcow2", "small.qcow2"),
+    _info("qcow2-json", "small.qcow2", "--output=json"),
+    _info("vmdk", "small.vmdk"),
+    Case("map-huge", MAP, answers=True),
+    Case("map-fragmented", ("map", "--output=json", "@fragmented.qcow2"), answers=True),
+    Case("check-huge", CHECK, answers=True),
+    Case("check-fragmented", ("check", "@fragmented.qcow2"), answers=True),
+    Case("measure-huge", ("measure", "-O", "qcow2", "-f", "qcow2", "@huge.qcow2"), answers=True),
+    Case("compare-raw-qcow2", ("compare", "-f", "raw", "-F", "qcow2", "@mixed.raw", "@mixed.qcow2"), answers=True),
+    _convert("raw-raw", "mixed.raw", "raw"),
+    _convert("raw-qcow2", "mixed.raw", "qcow2"),
+    _convert("raw-qcow2-C", "mixed.raw", "qcow2", "-C"),
+    _convert("raw-qcow2-S0", "mixed.raw", "qcow2", "-S", "0"),
+    _convert("qcow2-raw", "mixed.qcow2", "raw"),
+    _convert("qcow2-raw-C", "mixed.qcow2", "raw", "-C"),
+    _convert("qcow2-qcow2", "mixed.qcow2", "qcow2"),
+    _convert("raw-vmdk", "mixed.raw", "vmdk"),
+    _convert("vmdk-raw", "mixed.vmdk", "raw"),
+    _convert("raw-flat", "mixed.raw", "vmdk", *FLAT),
+    _convert("flat-raw", "flat.vmdk", "raw"),
+    _convert("raw-stream", "part.raw", "vmdk", *STREAM),
+    _convert("stream-raw", "stream.vmdk", "raw"),
+    _convert("raw-zlib", "part.raw", "qcow2", "-c"),
+    _convert("zlib-raw", "zlib.qcow2", "raw"),
+    _convert("raw-zstd", "part.raw", "qcow2", *ZSTD),
+    _convert("zstd-raw", "zstd.qcow2", "raw"),
+    _convert("fragmented-raw", "fragmented.qcow2", "raw"),
+    _convert("chain-raw", "top.qcow2", "raw"),
+    _convert("sparse-raw", "sparse.qcow2", "raw"),
+    Case("convert-sparse-qcow2", SPARSE, made="qcow2"),
+    Case("memory-map-huge", MAP, memory=True),
+    Case("memory-check-huge", CHECK, memory=True),
+    Case("memory-convert-sparse", SPARSE, made="qcow2", memory=True),
+    _convert("raw-zlib", "part.raw", "qcow2", "-c")._replace(name="memory-convert-zlib", memory=True),
+)

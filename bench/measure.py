@@ -1,0 +1,95 @@
+"""Running programs: one run with its figures, and both programs in turns."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+PATIENCE = 900
+"""Seconds after which a run is given up."""
+ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
+"""What the programs see of the environment, so that no setting of the caller's is measured."""
+
+
+class Failed(Exception):
+    """A program ended badly; its last line of standard error."""
+
+
+class Run(NamedTuple):
+    """One run: wall time and processor time of the whole process tree, in seconds."""
+
+    wall: float
+    cpu: float
+
+
+class Command(NamedTuple):
+    """A command line, the folder that it may write into (emptied after each run), where its output goes."""
+
+    words: list[str]
+    folder: str
+    output: str = os.devnull
+
+    def run(self, watch: Callable[[int], None] | None = None) -> Run:
+        """The command has run to its end and left nothing behind. Raises Failed.
+
+        `watch` is called with the process id again and again while the command runs.
+        """
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.mkdir(self.folder)
+        errors = os.path.join(self.folder, "stderr")
+        environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        begin = time.perf_counter()
+        pid = os.posix_spawn(  # subprocess would add its own millisecond to both sides
+            self.words[0],
+            self.words,
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, self.output, flags, 0o600),
+                (os.POSIX_SPAWN_OPEN, 2, errors, flags, 0o600),
+            ],
+        )
+        if watch is not None:
+            watch(pid)
+        _wait(pid)
+        _, status, used = os.wait4(pid, 0)
+        wall = time.perf_counter() - begin
+        if status:
+            with open(errors, encoding="utf-8", errors="replace") as file:
+                lines = file.read().strip().splitlines()
+            raise Failed(lines[-1] if lines else f"status {status}")
+        return Run(wall, used.ru_utime + used.ru_stime)
+
+
+def _wait(pid: int) -> None:
+    """The process has ended, killed where it took too long."""
+    handle = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        if not poll.poll(PATIENCE * 1000):
+            os.kill(pid, 9)
+    finally:
+        os.close(handle)
+
+
+class Pairs(NamedTuple):
+    """Runs of ours and theirs taken in turns, and the one-minute load average before and after."""
+
+    ours: list[Run]
+    theirs: list[Run]
+    load: tuple[float, float]
+
+
+def in_turns(ours: Command, theirs: Command, count: int) -> Pairs:
+    """`count` runs of each, A B A B and so on. Raises Failed."""
+    made = Pairs([], [], (os.getloadavg()[0], 0.0))
+    for _ in range(count):
+        made.theirs.append(theirs.run())
+        made.ours.append(ours.run())
+    return made._replace(load=(made.load[0], os.getloadavg()[0]))
