@@ -41,7 +41,7 @@ _OPERATIONS = {
     "measure": "measure",
     "compare": "compare",
 }
-_MODULES = ("types", "errors", "hookspecs", "results", "settings", "source")
+_MODULES = ("types", "spec", "errors", "hookspecs", "results", "settings", "source")
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from instar_core.results import DiskInfo, MapRange
     from instar_core.settings import Settings
 
+WINDOW = 1 << 30
+"""Bytes of the disk whose extents are asked for at once, to begin with."""
+SMALLEST = 16 << 20
+MANY = 4096
+"""Extents in a window of which the next is smaller, not larger."""
+
 
 class Disk(io.RawIOBase):
     """The virtual disk of an image and its chain, read-only. A context manager; not for several threads at once."""
@@ -51,8 +57,17 @@ class Disk(io.RawIOBase):
 
     def extents(self, start: int = 0, length: int | None = None) -> Iterator[MapRange]:
         """Where the content of the window lies, as `map` says it."""
-        stop = self.size if length is None else min(self.size, start + length)
-        return joined(ranges(self._top, start, stop - start)) if start < stop else iter(())
+        return joined(self._ranges(start, self.size if length is None else min(self.size, start + length)))
+
+    def _ranges(self, start: int, stop: int) -> Iterator[MapRange]:
+        """The ranges, window by window: between two the image can be read, and who stops early does no harm."""
+        window = WINDOW
+        while start < stop:
+            self._open()
+            found = list(ranges(self._top, start, min(window, stop - start)))
+            start += min(window, stop - start)
+            window = window * 2 if len(found) < MANY else max(window // 2, SMALLEST)
+            yield from found
 
     def _pieces(self, start: int, length: int) -> Iterator[Piece]:
         return stretches.pieces(self._top, self._layer, start, length)
@@ -67,6 +82,7 @@ class Disk(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """The next read starts there."""
+        self._open()
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         if base + offset < 0:
             raise ValueError(f"negative seek position {base + offset}")
@@ -75,10 +91,12 @@ class Disk(io.RawIOBase):
 
     def tell(self) -> int:
         """Where the next read starts."""
+        self._open()
         return self._at
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """The buffer's start holds the next bytes of the disk; their number is returned, 0 at its end."""
+        self._open()
         length = max(0, min(len(buffer), self.size - self._at))
         if length:
             buffer[:length] = self._content.read(self._at, length)
@@ -87,8 +105,19 @@ class Disk(io.RawIOBase):
 
     def pread(self, length: int, offset: int) -> bytes:
         """Bytes at an offset, short at the end of the disk; the position stays."""
+        self._open()
+        if length < 0 or offset < 0:
+            raise ValueError(f"there are no {length} bytes at {offset}")
         length = max(0, min(length, self.size - offset))
         return self._content.read(offset, length) if length else b""
+
+    def write(self, _: object) -> int:
+        """Raises io.UnsupportedOperation: a Disk is only for reading."""
+        raise io.UnsupportedOperation("write")
+
+    def _open(self) -> None:
+        if self.closed:
+            raise ValueError("the disk is closed")
 
     def close(self) -> None:
         """The image is closed."""

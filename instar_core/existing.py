@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from instar_core import chain as chains
 from instar_core import merge
 from instar_core.errors import ErrorKind, FormatError, InstarError
-from instar_core.types import Barrier, Copy, Kind, Punch
+from instar_core.types import Barrier, Copy, Kind, Punch, Role
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +22,9 @@ def adopt(order: Order, wanted: int) -> int:
     """The bytes to make of the image at the order's path, whose virtual size and further properties stay.
 
     A raw disk is written into, as far as content goes. An image of another format is made anew with the same
-    properties, so it may hold nothing that would be lost by that. `wanted` is the bytes that go into it. Raises
-    InstarError where it is too small or holds more than its content, FormatError where it is no such image.
+    properties and backing file, so it may hold nothing that would be lost by that. `wanted` is the bytes that go
+    into it. Raises InstarError where it is too small or holds more than its content, FormatError where it is no such
+    image.
     """
     settings = order.settings._replace(force_share=True)
     with chains.open_member(order.path, settings, "map", format=order.spec.name, whole=False) as member:
@@ -34,6 +37,11 @@ def adopt(order: Order, wanted: int) -> int:
         for name, text in properties(member.info).items():
             if name in order.values and name not in order.given:
                 order.give(name, text)
+        reference = member.reference()
+        if reference is not None:
+            order.give("backing_file", os.fsdecode(reference.name))
+            if reference.format is not None and "backing_fmt" in order.values:
+                order.give("backing_fmt", reference.format)
         return size
 
 
@@ -42,7 +50,7 @@ def _replaceable(member: Member, wanted: int) -> None:
     lost = [
         what
         for what, there in (
-            ("a backing file or data file", bool([r for r in info.references if r.role != "extent"])),
+            ("a data file", any(reference.role == Role.DATA for reference in info.references)),
             ("snapshots", bool(info.snapshots)),
             ("bitmaps", bool(info.bitmaps)),
             ("encryption", info.encrypted),

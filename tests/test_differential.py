@@ -62,6 +62,7 @@ def run(programs, folder, cases):
         pytest.importorskip(f"instar_{format}", reason=f"instar-{format} is not installed")
     seed, first = number("INSTAR_FUZZ_SEED", SEED), number("INSTAR_FUZZ_FIRST", 0)
     print(f"\nINSTAR_FUZZ_SEED={seed} INSTAR_FUZZ_FIRST={first} INSTAR_FUZZ_CASES={cases}")
+    differential.warm()
     seen, kinds, failures, asked = set(), Counter(), [], 0
     for index in range(first, first + cases):
         history = histories.history(seed, index)

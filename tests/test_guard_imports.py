@@ -46,8 +46,8 @@ SLOW = {
 }  # fmt: skip
 START = [
     "types", "spec", "errors", "limits", "record", "hookspecs", "source", "results", "settings", "wire", "validate",
-    "signatures", "registry", "device", "policy", "probe", "chain", "session", "raw", "worker/format", "worker/relay",
-    "operations/info", "cli/main", "cli/info",
+    "signatures", "registry", "device", "launch", "policy", "probe", "chain", "session", "raw", "worker/format",
+    "worker/relay", "operations/info", "cli/main", "cli/info",
 ]  # fmt: skip
 """The modules of the path of `instar info`."""
 

@@ -14,8 +14,6 @@ FILE = ROOT / "docs" / "quirks.toml"
 FIELDS = {"name", "case", "category", "switch", "test"}
 CATEGORIES = {"safety", "qemu bug", "environment"}
 SWITCHES = {
-    "-f raw", "--unsafe-quirks", "--image-policy qemu", "--ignore-quirks", "--output=json", "called qemu-img", "-U",
-}  # fmt: skip
     "-f raw",
     "--unsafe-quirks",
     "--image-policy qemu",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from instar_core.cli import creating, names, optionlist, output, progress, values
 from instar_core.cli.convert_options import MOST_SPARSE, VERB
 from instar_core.cli.fault import Fault, Later
+from instar_core.cli.printable import printable
 from instar_core.errors import DeviceError, InstarError, UsageError
 from instar_core.options import TRUE
 from instar_core.types import Capability
@@ -41,10 +42,22 @@ def run(call: Call, parsed: Parsed) -> int:
     arguments = dict(wishes(parsed, target_format, len(sources)), source_cache=source_cache)
     from instar_core.operations.convert import convert
 
+    def warn(text: str) -> None:
+        if not parsed.get("quiet"):
+            output.err(f"{call.name}: warning: {printable(text)}\n")
+
     wanted = parsed.get("progress", False) and not parsed.get("quiet")
     with progress.drawn(call, wanted=wanted, step=progress.CONVERT_STEP) as drawn:
         try:
-            convert(sources, target, target_format=target_format, settings=call.settings, progress=drawn, **arguments)
+            convert(
+                sources,
+                target,
+                target_format=target_format,
+                settings=call.settings,
+                progress=drawn,
+                warn=warn,
+                **arguments,
+            )
         except InstarError as error:
             if not at_target(error, sources, target) or parsed.get("no_create"):
                 raise

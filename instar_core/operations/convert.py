@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from instar_core.chain import Member
+    from instar_core.options import Value
     from instar_core.piece import Piece
     from instar_core.session import Dialogue
     from instar_core.settings import Settings
@@ -70,6 +71,7 @@ def convert(
     settings: Settings = DEFAULTS,
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> None:
     """The image at `target` holds the content of the sources, one behind the other.
 
@@ -92,13 +94,14 @@ def convert(
         _refuse_self(source, target)
         if not create:
             size = existing.adopt(order, source.size)
-        _take_backing(order, backing, backing_format, source)
+        over = backing is not None or (create and order.values.get("backing_file") is not None)
+        _take_backing(order, backing, backing_format if create else order.values.get("backing_fmt"), source, create)
         with order.session() as session, Target(target) as files:
             dialogue = order.dialogue(session, size)
             open_target(files, order, dialogue, create=create)
-            _large_enough(files, dialogue)
             _fill(
                 source,
+                _content(source, dialogue, over),
                 files,
                 dialogue,
                 order,
@@ -110,6 +113,7 @@ def convert(
                 rate,
                 progress,
                 cancelled,
+                _salvaging(warn) if salvage else None,
             )
             files.commit()
 
@@ -125,10 +129,10 @@ def _refuse_self(source: Source, target: str) -> None:
                 raise UsageError(f"'{target}' is one of the files that are converted", path=target)
 
 
-def _take_backing(order: Order, backing: str | None, backing_format: str | None, source: Source) -> None:
-    if backing is not None and backing_format is None:
+def _take_backing(order: Order, backing: str | None, backing_format: Value, source: Source, create: bool) -> None:
+    if backing is not None and backing_format is None and create:
         raise UsageError("Use of backing file requires explicit backing format")
-    order.take_backing(backing, backing_format)
+    order.take_backing(backing, None if backing_format is None else str(backing_format))
     stored = order.values.get("backing_file")
     if stored is None:
         if order.values.get("backing_fmt") is not None:
@@ -151,14 +155,9 @@ def _fresh(files: Target, order: Order, create: bool, target_is_zero: bool) -> b
     return target_is_zero or not held
 
 
-def _large_enough(files: Target, dialogue: Dialogue) -> None:
-    device = files.files[0]
-    if device.block and device.size < dialogue.geometry.size + dialogue.geometry.overhead:
-        raise InstarError("Cannot grow device files", kind=ErrorKind.INVALID, path=device.path)
-
-
 def _fill(
     source: Source,
+    content: Iterator[Piece],
     files: Target,
     dialogue: Dialogue,
     order: Order,
@@ -170,6 +169,7 @@ def _fill(
     rate: int,
     progress: Callable[[Progress], None] | None,
     cancelled: Callable[[], bool] | None,
+    salvage: Callable[[int, str], None] | None,
 ) -> None:
     """Into: the target is a disk of which only the content's part changes."""
     from instar_core.dataplane.fill import fill
@@ -183,7 +183,7 @@ def _fill(
             progress(Progress("convert", done, total))
 
     fill(
-        _content(source, dialogue, order),
+        content,
         dialogue.geometry,
         (lambda runs: existing.content_only(dialogue.converse(runs))) if into else dialogue.converse,
         (lambda: existing.content_only(dialogue.finish())) if into else dialogue.finish,
@@ -197,16 +197,26 @@ def _fill(
         durable=target_cache not in ("unsafe",),
         direct=target_cache in ("none", "directsync"),
         sandbox=order.settings.sandbox,
+        salvage=salvage,
     )
     if progress is not None:
         progress(Progress("convert", total, total))
 
 
-def _content(source: Source, dialogue: Dialogue, order: Order) -> Iterator[Piece]:
-    if order.backing is not None:
+def _content(source: Source, dialogue: Dialogue, over: bool) -> Iterator[Piece]:
+    """What is to be written: everything, or `over` a backing file only what the source's top image itself holds."""
+    if over:
         top, layer = source.tops[0]
         return stretches.own(top, layer, dialogue.geometry.unit)
     return stretches.concatenated(source.tops)
+
+
+def _salvaging(warn: Callable[[str], None] | None) -> Callable[[int, str], None]:
+    def told(place: int, why: str) -> None:
+        if warn is not None:
+            warn(f"error while reading offset {place}: {why}")
+
+    return told
 
 
 def _never() -> bool:

@@ -7,14 +7,20 @@ import os
 import shutil
 import struct
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from instar_core.source import Image, bytes_source, descriptor_source
+from instar_core.testing import foreign
 
 PAYLOAD = 4040 * 512
 SLOT = 208
 SLOT_SIZE = 48
+
+
+def pytest_collection_modifyitems(items):
+    foreign.skip_where_old(items, Path(__file__).parent)
 
 
 class Programs:

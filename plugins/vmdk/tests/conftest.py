@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from instar_core.testing import foreign
+
 TEXT = '# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="%s"\n# Extent description\n'
+
+
+def pytest_collection_modifyitems(items):
+    foreign.skip_where_old(items, Path(__file__).parent)
 
 
 class Programs:

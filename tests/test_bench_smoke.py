@@ -1,0 +1,80 @@
+"""The benchmark runs, compares, and says what it compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.skipif(not (ROOT / "bench").is_dir(), reason="bench/ is not part of this source distribution"),
+    pytest.mark.skipif(
+        not (Path(sys.executable).parent / "instar").exists() and not shutil.which("instar"),
+        reason="the command instar is not installed",
+    ),
+    pytest.mark.skipif(
+        not all(
+            os.environ.get(f"INSTAR_QEMU_{name}") or shutil.which(f"qemu-{name.lower()}") for name in ("IMG", "IO")
+        ),
+        reason="qemu-img and qemu-io are needed",
+    ),
+]
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_the_cases_of_info_are_measured_and_their_ratios_printed(tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    done = bench("--quick", "--only", "info*", "--runs", "2", "--folder", str(tmp_path), "--json", str(told))
+    results = json.loads(told.read_text())["results"]
+    troubled = [each for each in results if each["trouble"]]
+    assert done.returncode == bool(troubled), done.stderr
+    assert len(troubled) < len(results), troubled  # some may be: qemu-imgs of other versions print other answers
+    assert [each["case"] for each in results] == ["info-raw", "info-qcow2", "info-qcow2-json", "info-vmdk"]
+    for each in results:
+        line = next(line for line in done.stdout.splitlines() if line.split()[:1] == [each["case"]])
+        if each["trouble"]:
+            assert each["trouble"] == "different: the two programs print different answers"
+            assert each["trouble"] in line
+            continue
+        assert len(each["runs"]["ours"]) == len(each["runs"]["theirs"]) == 8
+        assert 0 < each["theirs"] < 60 and 0 < each["ours"] < 60
+        assert each["ratio"] == pytest.approx(each["ours"] / each["theirs"])
+        assert f"{each['ratio']:.2f}" in line
+    assert list(tmp_path.iterdir()) == [told]
+
+
+def test_outputs_that_differ_are_told_and_not_measured(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        sys.path.insert(0, ".")
+        from bench import programs
+        from bench.cases import Case
+        from bench.compare import carry_out
+        from bench.images import QUICK, Images
+        found = programs.find()
+        words = ("info", "@small.qcow2")
+        case = Case("differs", words, ("instar", *words, "--output=json"), answers=True)
+        result = carry_out(case, Images(sys.argv[1], found, QUICK), found, 1)
+        print(result.trouble, result.runs)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "different: the two programs print different answers {}\n"
+
+
+def test_an_unknown_case_is_refused() -> None:
+    assert bench("--only", "nothing-of-this-name").returncode == 2
