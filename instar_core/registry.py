@@ -11,7 +11,8 @@ import sys
 
 from instar_core import signatures
 from instar_core.errors import NotInstalled, Unusable, UsageError
-from instar_core.types import API, GROUP, FormatSpec
+from instar_core.spec import misfit
+from instar_core.types import GROUP, FormatSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,14 +187,10 @@ def load(entry: Entry) -> FormatSpec:
         found = getattr(sys.modules[module], attribute)
     except Exception as error:  # a plugin may fail in any way when imported, and must harm nobody else
         raise Unusable(f"{entry.distribution} cannot be imported: {type(error).__name__}: {error}") from error
-    if not isinstance(found, FormatSpec):
-        raise Unusable(f"{entry.distribution}: {entry.value} is not a FormatSpec")
-    if found.name != entry.name:
-        raise Unusable(f"{entry.distribution} calls its format {found.name}, its entry point {entry.name}")
-    if found.api[0] != API[0] or found.api[1] > API[1]:
-        need, have = (".".join(map(str, version)) for version in (found.api, API))
-        raise Unusable(f"{entry.distribution} needs version {need} of the plugin contract; this is {have}")
-    return found
+    reason = misfit(found, entry.name)
+    if reason:
+        raise Unusable(f"{entry.distribution} cannot be used: {reason}")
+    return found  # type: ignore[no-any-return]  # misfit has looked
 
 
 def formats() -> list[tuple[Entry, FormatSpec | None, str]]:

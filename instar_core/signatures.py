@@ -73,6 +73,9 @@ KNOWN = (
 )
 """Every format known to exist. Of two signatures that stand at one place the longer counts: qcow is no qcow2."""
 
+NAMES = frozenset([known.format for known in KNOWN]) | {"raw"}
+"""Names of all of them, and raw, which has none."""
+
 DESCRIPTOR = b"# disk descriptorfile"
 DESCRIPTOR_SPAN = 4096
 """Bytes in which the version line of a VMDK text descriptor is looked for; qemu looks at 512."""

@@ -10,6 +10,10 @@ else:
     from instar_core.record import NamedTuple
 
 
+API = (0, 1)
+"""Version of the hook contract: (major, minor). The major is also in the entry-point group's name."""
+
+
 class Signature(NamedTuple):
     """Bytes by which a file names its format: at `offset` from its start, or from its end where negative."""
 
@@ -65,3 +69,15 @@ class FormatSpec(NamedTuple):
     amend_options: tuple[Option, ...] = ()
     open_options: tuple[Option, ...] = ()
     preload: Mapping[str, tuple[str, ...]] = {}
+
+
+def misfit(found: object, name: str) -> str:
+    """Why what an entry point of this name leads to cannot be used as a FormatSpec; empty if it can."""
+    if not isinstance(found, FormatSpec):
+        return "it leads to something that is not a FormatSpec"
+    if found.name != name:
+        return f"it calls its format {found.name}, its entry point {name}"
+    if found.api[0] != API[0] or found.api[1] > API[1]:
+        need, have = (".".join(map(str, version)) for version in (found.api, API))
+        return f"it needs version {need} of the plugin contract; this is {have}"
+    return ""

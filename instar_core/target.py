@@ -48,6 +48,7 @@ class Target:
         else:
             self.kept.add(device.descriptor)
         locks.take(device, locks.CREATE)
+        locks.take(device, locks.CHANGE)
         if not keep:
             self.kept.discard(device.descriptor)
             if not device.block and not made:

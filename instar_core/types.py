@@ -6,6 +6,7 @@ bool, an int, a str, bytes, or a tuple, list or str-keyed dict of those.
 
 from __future__ import annotations
 
+from instar_core.spec import API as API
 from instar_core.spec import Capability as Capability
 from instar_core.spec import FormatSpec as FormatSpec
 from instar_core.spec import Option as Option
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from typing import Any, NamedTuple
 else:
     from instar_core.record import NamedTuple
-
-API = (0, 1)
-"""Version of the hook contract: (major, minor). The major is also in the entry-point group's name."""
 
 GROUP = "instar.formats.v1"
 """Entry-point group in which format plugins stand."""

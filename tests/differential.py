@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LIKE_QEMU = {"INSTAR_UNSAFE_QUIRKS": "1", "INSTAR_IMAGE_POLICY": "qemu", "LC_ALL": "C", "TZ": "UTC"}
 TIMEOUT = 120
+STEP_TIMEOUT = 60
 BLOCK = 1 << 20
 NOISE_SIZE = 256 << 10
 
@@ -46,7 +47,7 @@ class Programs(NamedTuple):
     io: str
 
 
-def foreign(program: str, words: Sequence[str], folder: Path) -> Answer:
+def foreign(program: str, words: Sequence[str], folder: Path, timeout: float = TIMEOUT) -> Answer:
     """A program of QEMU, run in the folder."""
     environment = dict(os.environ, LC_ALL="C", TZ="UTC")
     done = subprocess.run(
@@ -55,7 +56,7 @@ def foreign(program: str, words: Sequence[str], folder: Path) -> Answer:
         env=environment,
         capture_output=True,
         stdin=subprocess.DEVNULL,
-        timeout=TIMEOUT,
+        timeout=timeout,
         check=False,
     )
     return Answer(done.returncode, done.stdout, done.stderr)
@@ -128,6 +129,10 @@ def _become(words: Sequence[str], folder: Path, out: int, err: int) -> None:
         os._exit(code & 0xFF)
 
 
+class Unmade(Exception):
+    """A command of the history did not end: there is nothing to compare."""
+
+
 class Judge:
     """Remakes a history in an empty folder and collects the disagreements."""
 
@@ -139,7 +144,7 @@ class Judge:
         """Commands of instar that were judged."""
 
     def run(self, history: History) -> list[str]:
-        """Every disagreement, as text."""
+        """Every disagreement, as text. Raises Unmade where a command of qemu's hangs while the image is made."""
         (self.folder / "noise").write_bytes(random.Random(0).randbytes(NOISE_SIZE))
         for step in history.steps:
             answer = self._step(step)
@@ -159,7 +164,11 @@ class Judge:
         return self.wrong
 
     def _step(self, step: Step) -> Answer:
-        return foreign(self.programs.img if step.program == "img" else self.programs.io, step.words, self.folder)
+        program = self.programs.img if step.program == "img" else self.programs.io
+        try:
+            return foreign(program, step.words, self.folder, STEP_TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            raise Unmade(str(error)) from error
 
     def _img(self, *words: str) -> Answer:
         return foreign(self.programs.img, words, self.folder)

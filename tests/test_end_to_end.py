@@ -21,8 +21,9 @@ from instar_core import registry
 from instar_core.cli.main import VERBS
 
 MIB = 1 << 20
-CONTENT = b"".join(bytes([number]) * 4096 for number in range(1, 200)) + bytes(100_000) + b"tail".ljust(512, b"\0")
+CONTENT = b"".join(bytes([number]) * 4096 for number in range(1, 200)) + bytes(25 * 4096) + b"tail".ljust(512, b"\0")
 FORMATS = ("raw", "qcow2", "vmdk")
+UNOPENED = "Could not open backing image.\n"
 SCRIPT = f"#!{sys.executable}\nfrom instar_core.cli.main import command\n\ncommand()\n"
 
 
@@ -167,9 +168,9 @@ def test_formats_that_are_not_there_are_told_apart(c: Commands) -> None:
 @pytest.mark.parametrize(
     ("words", "announced", "text"),
     [
-        ("-b no -F qcow2 x 1M", False, "x: Could not open 'no': No such file or directory\nCould not open backing image.\n"),
-        ("-b no -F foo x 1M", False, "x: Unknown driver 'foo'\nCould not open backing image.\n"),
-        ("-b source -F qcow2 x", False, "x: Image is not in qcow2 format\nCould not open backing image.\n"),
+        ("-b no -F qcow2 x 1M", False, f"x: Could not open 'no': No such file or directory\n{UNOPENED}"),
+        ("-b no -F foo x 1M", False, f"x: Unknown driver 'foo'\n{UNOPENED}"),
+        ("-b source -F qcow2 x", False, f"x: Image is not in qcow2 format\n{UNOPENED}"),
         ("-b source x", False, "x: Backing file specified without backing format\nDetected format of raw.\n"),
         ("-F qcow2 x", False, "x: Image creation needs a size parameter\n"),
         ("-F qcow2 x 1M", True, "x: Backing format cannot be used without backing file\n"),

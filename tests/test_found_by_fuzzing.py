@@ -39,11 +39,13 @@ def image(folder, name, *commands, options="cluster_size=64k", size="1M"):
 
 
 def test_a_strict_comparison_tells_what_comes_first_content_or_status(tmp_path):
-    image(tmp_path, "one", "write -P 1 0 64k", "write -P 3 512k 64k")
-    image(tmp_path, "other-content", "write -P 2 0 64k")
-    image(tmp_path, "other-status", "write -P 1 0 64k")
-    image(tmp_path, "compressed", "write -c -P 1 0 64k", "write -P 3 512k 64k")
-    image(tmp_path, "zeros", "write -P 1 0 64k", "write -z 64k 64k", "write -P 3 512k 64k")
+    # All end alike: that one range reaches to the end where the other's does not is another status to qemu-img.
+    last = "write -P 9 960k 64k"
+    image(tmp_path, "one", last, "write -P 1 0 64k", "write -P 3 512k 64k")
+    image(tmp_path, "other-content", last, "write -P 2 0 64k")
+    image(tmp_path, "other-status", last, "write -P 1 0 64k")
+    image(tmp_path, "compressed", last, "write -c -P 1 0 64k", "write -P 3 512k 64k")
+    image(tmp_path, "zeros", last, "write -P 1 0 64k", "write -z 64k 64k", "write -P 3 512k 64k")
     for name, offset in (("other-content", 0), ("other-status", 512 << 10), ("compressed", 0), ("zeros", 64 << 10)):
         code, out = ours(tmp_path, "compare", "-s", "one", name)
         assert (code, out) == run(tmp_path, QEMU_IMG, "compare", "-s", "one", name)
@@ -76,3 +78,23 @@ def test_a_copy_over_a_backing_file_keeps_what_its_short_last_cluster_shows(tmp_
         words = ("convert", "-S", sparse, "-O", "qcow2", "-o", "cluster_size=128k", "-B", "base", "-F", "qcow2")
         assert ours(tmp_path, *words, "top", f"copy{sparse}")[0] == 0
         assert run(tmp_path, QEMU_IMG, "compare", "top", f"copy{sparse}") == (0, "Images are identical.\n")
+
+
+def test_numbers_of_a_snapshot_are_printed_as_qemu_prints_them_negative(tmp_path):
+    image(tmp_path, "x")
+    run(tmp_path, QEMU_IMG, "snapshot", "-c", "one", "x")
+    path = tmp_path / "x"
+    sound = path.read_bytes()
+    table = int.from_bytes(sound[64:72], "big")
+    for place in (40, 56):  # the size of the state, and the count of instructions
+        path.write_bytes(sound[: table + place] + b"\x80" + bytes(7) + sound[table + place + 8 :])
+        for words in (("info", "--output=json", "x"), ("snapshot", "-l", "x")):
+            assert ours(tmp_path, *words) == run(tmp_path, QEMU_IMG, *words)
+    assert "-9223372036854775808" in ours(tmp_path, "info", "--output=json", "x")[1]
+
+
+def test_a_map_that_needs_a_key_prints_nothing(tmp_path):
+    secret = ("--object", "secret,id=s,data=x", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10")
+    assert run(tmp_path, QEMU_IMG, "create", "-q", "-f", "qcow2", *secret, "x", "1M")[0] == 0
+    words = ("map", "--output=json", "x")
+    assert ours(tmp_path, *words) == run(tmp_path, QEMU_IMG, *words) == (1, "")

@@ -43,7 +43,7 @@ def test_given_options_count_before_defaults_and_the_rest_is_none() -> None:
         ({"lazy_refcounts": "1"}, "Parameter 'lazy_refcounts' expects 'on' or 'off'"),
         ({"cluster_size": "x"}, "Parameter 'cluster_size' expects a non-negative number below 2^64"),
         ({"cluster_size": "16E"}, "Value '16E' is out of range for parameter 'cluster_size'"),
-        ({"refcount_bits": "1" * 20}, f"Value '{'1' * 20}' is too large for parameter 'refcount_bits'"),
+        ({"refcount_bits": "2" * 20}, f"Value '{'2' * 20}' is too large for parameter 'refcount_bits'"),
         ({"refcount_bits": "x"}, "Parameter 'refcount_bits' expects a number"),
     ],
 )

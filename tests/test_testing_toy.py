@@ -58,3 +58,27 @@ def test_a_name_claimed_by_two_distributions_is_unusable_and_names_both(tmp_path
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(Unusable, match="instar-toytwice and other-toy"):
         registry.spec("toytwice")
+
+
+def test_the_installed_toy_is_found_by_its_own_signature_and_works_end_to_end(toy_site, path_with, tmp_path):
+    (tmp_path / "disk.raw").write_bytes(b"content" * 100000 + bytes(300000))
+    code = """
+import instar_core
+instar_core.convert(["disk.raw"], "disk.toy", source_format="raw", target_format="toy")
+print(instar_core.info("disk.toy")[0].image.format, instar_core.check("disk.toy").corruptions)
+print(instar_core.compare("disk.raw", "disk.toy", first_format="raw").identical)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=path_with(toy_site), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("toy 0\nTrue\n", "")
+
+
+def test_a_strangers_broken_plugin_does_not_keep_others_from_being_found(tmp_path, stranger, path_with):
+    stranger(tmp_path, "toyimport", spec={'"""Toy disks': 'import no_such_module\n"""Toy disks'})
+    (tmp_path / "disk.raw").write_bytes(bytes(1 << 20))
+    code = "import instar_core; print(instar_core.info('disk.raw')[0].image.format)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=path_with(tmp_path), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("raw\n", "")

@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         output.flush()
     except BrokenPipeError:
         return _silenced()
-    except OSError as error:  # the last of the output could not be written
+    except OSError as error:  # the last of the output could not be written, and will not be at the next flush either
+        _silenced()
         return _told(call, error)
     return code
 

@@ -30,3 +30,8 @@ def _exponent(value: float) -> int:
         return 0
     _, _, exponent = value.hex().partition("p")
     return int(exponent)
+
+
+def signed(value: int) -> int:
+    """The 64-bit number as qemu prints its integers: from 2^63 on they are negative."""
+    return value - (1 << 64) if value >> 63 else value

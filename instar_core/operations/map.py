@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from instar_core import chain as chains
 from instar_core import merge
+from instar_core.errors import ErrorKind, FormatError
 from instar_core.results import MapRange
 from instar_core.settings import DEFAULTS
 from instar_core.types import NOWHERE, Kind
@@ -30,7 +31,12 @@ def map_(
     empty range, as qemu-img does. The image is open when this returns, and until the ranges are read or let go. Raises
     InstarError, also while the ranges are read.
     """
-    return _stream(chains.open_chain(path, settings, "map", format=format), start, length)
+    top = chains.open_chain(path, settings, "map", format=format)
+    for member in top.members():
+        if member.info.blocked:
+            top.close()
+            raise FormatError(member.info.blocked, kind=ErrorKind.UNSUPPORTED, path=member.path)
+    return _stream(top, start, length)
 
 
 def _stream(top: Member, start: int, length: int | None) -> Iterator[MapRange]:

@@ -1,7 +1,7 @@
 """Foreign programs that answers are compared with, and when not to compare.
 
-qemu-img changed what it prints up to version 10, so an older one proves nothing about the answers of a newer. A conftest
-that calls `skip_where_old` skips what is marked `oracle` there, and says why.
+qemu-img changed what it prints up to version 10, so an older one proves nothing about the answers of a newer. A
+conftest that calls `skip_where_old` skips what is marked `oracle` there, and says why.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import sys
 from instar_core import limits, signatures, wire
 from instar_core.errors import ErrorKind, InstarError
 from instar_core.source import Image, Source, descriptor_source
+from instar_core.spec import misfit
 from instar_core.types import (
     Create,
     Layer,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol
 
-    from instar_core.types import Edit, Geometry, Run
+    from instar_core.types import Edit, FormatSpec, Geometry, Run
 
     class Channel(Protocol):
         """The worker's end of a session."""
@@ -73,25 +74,52 @@ def prepare(argument: bytes, descriptors: tuple[int, ...]) -> State:
         state.image = Image(sources, order["options"])
     chosen = order["format"]
     if chosen is None and state.view is not None:
-        state.candidates = signatures.candidates(*state.view)
+        state.candidates = signatures.candidates(*state.view) + strangers(state.view, order["plugins"])
     for name in [chosen] if chosen else [*state.candidates, "raw"]:
         value = order["plugins"].get(name)
         if value is not None:
             try:
-                state.hooks[name] = load(value, order["operation"])
+                state.hooks[name] = load(name, value, order["operation"])
             except Exception as error:  # a plugin may fail in any way when imported, and must harm nobody else
                 state.unusable[name] = f"{type(error).__name__}: {error}"
     return state
 
 
-def load(value: str, operation: str) -> ModuleType:
-    """The hooks module of the plugin that an entry point's value names, with what the operation needs imported."""
+def strangers(view: ProbeView, plugins: Mapping[str, str]) -> list[str]:
+    """Formats that the core's table does not know and whose own signature stands in the file.
+
+    Their specifications are imported for it, which costs nothing where there are none; one that cannot be used has
+    no say.
+    """
+    found = []
+    for name in plugins.keys() - signatures.NAMES:
+        try:
+            spec = specification(name, plugins[name])
+        except Exception:  # noqa: S112  it harms nobody else; asked for by name it says what is wrong
+            continue
+        if any(signatures.stands(signature, *view) for signature in spec.signatures):
+            found.append(name)
+    return found
+
+
+def specification(name: str, value: str) -> FormatSpec:
+    """What an entry point's value leads to. Raises ValueError where that cannot be used, and whatever the import
+    does."""
     module, _, attribute = value.partition(":")
     __import__(module)
     spec = getattr(sys.modules[module], attribute)
+    reason = misfit(spec, name)
+    if reason:
+        raise ValueError(reason)
+    return spec  # type: ignore[no-any-return]  # misfit has looked
+
+
+def load(name: str, value: str, operation: str) -> ModuleType:
+    """The hooks module of the plugin that an entry point's value leads to, with what the operation needs imported."""
+    spec = specification(name, value)
     __import__(spec.hooks)
-    for name in (*spec.preload.get("info", ()), *spec.preload.get(operation, ())):
-        __import__(name)
+    for module in (*spec.preload.get("info", ()), *spec.preload.get(operation, ())):
+        __import__(module)
     if operation in ("map", "check", "convert"):
         __import__("array")
     return sys.modules[spec.hooks]

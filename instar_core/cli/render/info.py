@@ -6,7 +6,7 @@ from instar_core.cli.jsontext import pretty
 from instar_core.cli.printable import printable
 from instar_core.cli.qdict import ordered
 from instar_core.cli.render.snapshots import table
-from instar_core.cli.sizes import human_size
+from instar_core.cli.sizes import human_size, signed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,10 +95,10 @@ def snapshot_object(snapshot: Snapshot) -> dict[str, Any]:
         "date-nsec": snapshot.nanoseconds,
         "vm-clock-sec": snapshot.clock // 10**9,
         "id": snapshot.id,
-        "vm-state-size": snapshot.state_size,
+        "vm-state-size": signed(snapshot.state_size),
     }
     if snapshot.icount is not None:
-        made["icount"] = snapshot.icount
+        made["icount"] = signed(snapshot.icount)
     return made
 
 

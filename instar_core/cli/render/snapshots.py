@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from instar_core.cli.output import encoded
 from instar_core.cli.printable import printable
-from instar_core.cli.sizes import human_size
+from instar_core.cli.sizes import human_size, signed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def table(snapshots: Iterable[Snapshot], *, plain: bool = False) -> list[str]:
                 human_size(each.state_size, plain=plain),
                 _date(each.seconds),
                 _clock(each.clock),
-                "--" if each.icount is None else str(each.icount),
+                "--" if each.icount is None else str(signed(each.icount)),
             )
         )
     return lines
