@@ -1,8 +1,8 @@
 """QEMU's image locks, so that instar and a running QEMU exclude each other.
 
-A lock is a shared open-file-description lock on one byte: 100 + bit says "I use this permission", 200 + bit "I do not share
-it". Nobody locks exclusively; a conflict is found by asking whether an exclusive lock could be had. Locks die with the open
-file description. Source: observation of QEMU 10 and 11.
+A lock is a shared open-file-description lock on one byte: 100 + bit says "I use this permission", 200 + bit "I do not
+share it". Nobody locks exclusively; a conflict is found by asking whether an exclusive lock could be had. Locks die with
+the open file description. Source: observation of QEMU 10 and 11.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ CREATE = ((WRITE, RESIZE), (RESIZE,))
 def take(device: Device, claim: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     """The claim (used, unshared permissions) is locked on the device, and nobody else's conflicts with it.
 
-    On a file system without locks nothing happens. Raises DeviceError, in qemu's words, where another process is in the way.
+    On a file system without locks nothing happens. Raises DeviceError, in qemu's words, where another process is in the
+    way.
     """
     used, unshared = claim
     for byte in [USED + bit for bit in used] + [UNSHARED + bit for bit in unshared]:

@@ -122,4 +122,3 @@ def instar_write(request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometr
         else:
             yield Copy(run.start, run.start, run.length)
     yield Barrier()
-

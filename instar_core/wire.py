@@ -136,8 +136,8 @@ class _Reader:
 def pack_extents(extents: Sequence[Extent]) -> bytes:
     """Extents as records.
 
-    Raises FormatError where one lies past every possible offset, which is the image's fault, and ContractViolation where
-    a field is no number of its size, which is the plugin's.
+    Raises FormatError where one lies past every possible offset, which is the image's fault, and ContractViolation
+    where a field is no number of its size, which is the plugin's.
     """
     pack = EXTENT.pack
     try:

@@ -142,6 +142,8 @@ class Judge:
         self.wrong: list[str] = []
         self.asked = 0
         """Commands of instar that were judged."""
+        self.converted = 0
+        """New images that qemu-img was asked about."""
 
     def run(self, history: History) -> list[str]:
         """Every disagreement, as text. Raises Unmade where a command of qemu's hangs while the image is made."""
@@ -231,6 +233,7 @@ class Judge:
         self._sound(target, reference, told)
 
     def _sound(self, target: Target, reference: str, told: str) -> None:
+        self.converted += 1
         same = self._img("compare", "-f", "raw", "-F", target.format, reference, target.name)
         if same.code:
             self.wrong.append(f"{told}: qemu-img compare: {same.code} {same.out + same.err!r}")

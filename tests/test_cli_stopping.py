@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-MAIN = [sys.executable, "-c", "import sys; from instar_core.cli.main import main; sys.exit(main(['instar', *sys.argv[1:]]))"]
+CODE = "import sys; from instar_core.cli.main import main; sys.exit(main(['instar', *sys.argv[1:]]))"
+MAIN = [sys.executable, "-c", CODE]
 SLOW = ["convert", "-f", "raw", "-O", "raw", "-r", "1M", "-S", "0"]
 
 
@@ -23,7 +24,11 @@ def test_the_time_limit_ends_a_command_with_one_line_and_no_target(tmp_path: Pat
     target = tmp_path / "target.raw"
     started = time.monotonic()
     done = subprocess.run(
-        [*MAIN, *SLOW, "--timeout", "1", str(big(tmp_path)), str(target)], capture_output=True, text=True, timeout=60
+        [*MAIN, *SLOW, "--timeout", "1", str(big(tmp_path)), str(target)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 1
     assert "time limit of 1 s" in done.stderr

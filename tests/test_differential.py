@@ -64,7 +64,7 @@ def run(programs, folder, cases):
     seed, first = number("INSTAR_FUZZ_SEED", SEED), number("INSTAR_FUZZ_FIRST", 0)
     print(f"\nINSTAR_FUZZ_SEED={seed} INSTAR_FUZZ_FIRST={first} INSTAR_FUZZ_CASES={cases}")
     differential.warm()
-    seen, kinds, failures, asked, left_out = set(), Counter(), [], 0, 0
+    seen, kinds, failures, asked, converted, left_out = set(), Counter(), [], 0, 0, 0
     until = time.monotonic() + number("INSTAR_FUZZ_SECONDS", 1 << 30)
     for index in range(first, first + cases):
         if time.monotonic() > until:
@@ -83,6 +83,7 @@ def run(programs, folder, cases):
             left_out += 1
             continue
         asked += judge.asked
+        converted += judge.converted
         shutil.rmtree(place)
         if wrong:
             made = differential.remake(history, shlex.quote)
@@ -90,9 +91,11 @@ def run(programs, folder, cases):
             print(failures[-1], flush=True)
             if len(failures) >= number("INSTAR_FUZZ_FAILURES", MOST_FAILURES):
                 break
-    print(f"{len(seen)} distinct histories, {asked} commands of instar judged: {dict(kinds)}")
+    done = sum(kinds.values())
+    print(f"{len(seen)} distinct histories, {asked} commands of instar judged, {converted} new images: {dict(kinds)}")
     assert not failures, f"{len(failures)} histories disagree:\n" + "\n".join(failures)
-    assert len(seen) == sum(kinds.values())
+    assert len(seen) == done
+    assert converted >= done // 2, "most histories end in a conversion"
     assert left_out <= max(1, cases // 100)
 
 

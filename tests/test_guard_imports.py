@@ -24,7 +24,8 @@ LAYERS = {
 """What the modules of the contract may import of the core."""
 
 SANDBOXED = {
-    "record", "spec", "types", "errors", "limits", "hookspecs", "source", "tally", "signatures", "wire", "codecs", "worker",
+    "record", "spec", "types", "errors", "limits", "hookspecs", "source", "tally", "signatures", "wire", "codecs",
+    "worker",
 }  # fmt: skip
 """What may be imported inside a sandbox; these may import one another and nothing else of the core."""
 

@@ -8,7 +8,6 @@ from instar_core.cli.info import one_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-
     from instar_core.cli.call import Call
     from instar_core.cli.getopt import Parsed
 

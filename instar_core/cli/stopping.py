@@ -1,4 +1,7 @@
-"""What stops a command from outside: its own --timeout, and SIGTERM. Both unwind it, so that nothing half-written stays."""
+"""What stops a command from outside: its own --timeout, and SIGTERM.
+
+Both unwind it, so that nothing half-written stays.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ class Terminated(KeyboardInterrupt):
 
 
 class Stoppable:
-    """While the context is open, the command ends after `timeout` seconds (None: never) with SandboxError, and on SIGTERM
-    with Terminated. Outside the main thread it does nothing."""
+    """While the context is open, the command ends after `timeout` seconds (None: never) with SandboxError, and on
+    SIGTERM with Terminated. Outside the main thread it does nothing."""
 
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout

@@ -122,8 +122,9 @@ def test_frames_of_every_size_arrive_whole_and_in_order():
 
 
 def test_a_frame_that_cannot_be_sent_is_the_programs_error():
+    program = Program("jailed_deeds", b"say " + b"x" * 2000)
     with (
-        start("process", Program("jailed_deeds", b"say " + b"x" * 2000), [], GENEROUS, max_frame=1000, server=False) as session,
+        start("process", program, [], GENEROUS, max_frame=1000, server=False) as session,
         pytest.raises(JailError, match=r"^the worker failed: ValueError: a frame of 2002 bytes is larger"),
     ):
         session.receive()
