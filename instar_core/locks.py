@@ -1,8 +1,8 @@
 """QEMU's image locks, so that instar and a running QEMU exclude each other.
 
 A lock is a shared open-file-description lock on one byte: 100 + bit says "I use this permission", 200 + bit "I do not
-share it". Nobody locks exclusively; a conflict is found by asking whether an exclusive lock could be had. Locks die with
-the open file description. Source: observation of QEMU 10 and 11.
+share it". Nobody locks exclusively; a conflict is found by asking whether an exclusive lock could be had. Locks die
+with the open file description. Source: observation of QEMU 10 and 11.
 """
 
 from __future__ import annotations
