@@ -77,8 +77,8 @@ CASES = (
     _convert("chain-raw", "top.qcow2", "raw"),
     _convert("sparse-raw", "sparse.qcow2", "raw"),
     Case("convert-sparse-qcow2", SPARSE, made="qcow2"),
-    Case("memory-map-huge", MAP, memory=True),
-    Case("memory-check-huge", CHECK, memory=True),
+    Case("memory-map-huge", MAP, answers=True, memory=True),
+    Case("memory-check-huge", CHECK, answers=True, memory=True),
     Case("memory-convert-sparse", SPARSE, made="qcow2", memory=True),
     _convert("raw-zlib", "part.raw", "qcow2", "-c")._replace(name="memory-convert-zlib", memory=True),
 )

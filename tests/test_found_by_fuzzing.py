@@ -98,3 +98,22 @@ def test_a_map_that_needs_a_key_prints_nothing(tmp_path):
     assert run(tmp_path, QEMU_IMG, "create", "-q", "-f", "qcow2", *secret, "x", "1M")[0] == 0
     words = ("map", "--output=json", "x")
     assert ours(tmp_path, *words) == run(tmp_path, QEMU_IMG, *words) == (1, "")
+
+
+def test_compare_tells_content_that_cannot_be_read_from_a_map_that_cannot(tmp_path):
+    image(tmp_path, "good", "write -P 1 64k 64k")
+    for name, place in (("data", None), ("map", 40)):
+        image(tmp_path, name, "write -c -P 1 64k 64k")
+        path = tmp_path / name
+        told = bytearray(path.read_bytes())
+        l1 = int.from_bytes(told[40:48], "big")
+        l2 = int.from_bytes(told[l1 : l1 + 8], "big") & 0x00FFFFFFFFFFFE00
+        if place:
+            told[l1 + 6 : l1 + 8] = b"\x02\x00"  # the L2 table is not aligned any more
+        else:
+            stored = int.from_bytes(told[l2 + 8 : l2 + 16], "big") & (1 << 54) - 1
+            told[stored : stored + 512] = b"\xff" * len(told[stored : stored + 512])
+        path.write_bytes(told)
+    for name, code in (("data", 4), ("map", 3)):
+        assert run(tmp_path, QEMU_IMG, "compare", "-U", "good", name)[0] == code
+        assert ours(tmp_path, "compare", "good", name) == (code, "")

@@ -12,6 +12,8 @@ from instar_core.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from instar_core.cli.call import Call
     from instar_core.cli.getopt import Parsed
     from instar_core.results import CheckReport
@@ -45,21 +47,21 @@ VERB = Verb(
 
 def run(call: Call, parsed: Parsed) -> int:
     """Findings are told on standard error as they come, the report is printed; the exit code tells the result."""
-    path = one_file(parsed)
+    asked = one_file(parsed)
     values.cache(parsed.get("cache"), "writeback", source=True)
     if parsed.get("repair"):
         if parsed.get("share"):
-            raise UsageError("force-share=on can only be used with read-only images", path=path)
+            raise UsageError("force-share=on can only be used with read-only images", path=asked.path)
         raise Later("check --repair")
     from instar_core.operations import check
 
-    format = parsed.get("format")
+    wanted: dict[str, Any] = {"format": asked.format, "open_options": asked.options, "settings": call.settings}
     chain = parsed.get("chain", False)
     reports: list[CheckReport] = []
     if chain:
-        reports += check.check_chain(path, format=format, settings=call.settings, on_finding=_tell)
+        reports += check.check_chain(asked.path, **wanted, on_finding=_tell)
     else:
-        reports.append(check.check(path, format=format, settings=call.settings, on_finding=_tell))
+        reports.append(check.check(asked.path, **wanted, on_finding=_tell))
     if not parsed.get("quiet"):
         if parsed.get("output") == "json":
             output.out(render.json(reports, steady=not call.as_qemu, chain=chain))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from instar_core.cli import creating, names, optionlist, output, progress, values
+from instar_core.cli import creating, imageopts, names, optionlist, output, progress, values
 from instar_core.cli.convert_options import MOST_SPARSE, VERB
 from instar_core.cli.fault import Fault, Later
 from instar_core.cli.printable import printable
@@ -37,9 +37,13 @@ def run(call: Call, parsed: Parsed) -> int:
     if len(operands) < 2:
         raise Fault("Must specify image file name")
     source_cache = values.cache(parsed.get("source_cache"), "writeback", source=True)
-    sources = [names.local(name) for name in operands[:-1]]
+    asked = [imageopts.source(parsed, name) for name in operands[:-1]]
+    if len(asked) > 1 and any(one.options is not None for one in asked):
+        raise Later("several images with options")
+    sources = [one.path for one in asked]
     target = names.local(operands[-1])
     arguments = dict(wishes(parsed, target_format, len(sources)), source_cache=source_cache)
+    arguments.update(source_format=asked[0].format, open_options=asked[0].options)
     from instar_core.operations.convert import convert
 
     def warn(text: str) -> None:
@@ -94,7 +98,7 @@ def consistent(parsed: Parsed) -> None:
         raise Fault("--target-is-zero requires use of -n flag")
     if given.get("image_opts") and given.get("format"):
         raise Fault("--image-opts and --format are mutually exclusive")
-    for key, name in (("image_opts", "--image-opts"), ("target_opts", "--target-image-opts"), ("bitmaps", "--bitmaps")):
+    for key, name in (("target_opts", "--target-image-opts"), ("bitmaps", "--bitmaps")):
         if given.get(key):
             raise Later(name)
 

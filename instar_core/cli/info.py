@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from instar_core.cli import names, output, values
-from instar_core.cli.fault import Fault, Later
+from instar_core.cli import imageopts, output, values
+from instar_core.cli.fault import Fault
 from instar_core.cli.getopt import Opt, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from instar_core.cli.call import Call
     from instar_core.cli.getopt import Parsed
+    from instar_core.cli.imageopts import Source
 
 VERB = Verb(
     "info",
@@ -37,23 +38,26 @@ VERB = Verb(
 
 def run(call: Call, parsed: Parsed) -> int:
     """The facts are printed."""
-    path = one_file(parsed)
+    asked = one_file(parsed)
     values.cache(parsed.get("cache"), "writeback")
-    format, chain = parsed.get("format"), parsed.get("chain", False)
+    chain = parsed.get("chain", False)
     from instar_core import launch
 
-    begun = launch.begin(path, "info", call.settings, format)
+    begun = launch.begin(asked.path, "info", call.settings, asked.format) if asked.options is None else None
     from instar_core.cli.render import info as render  # from here on while the worker gets ready
     from instar_core.operations.info import info
 
     disks = info(
-        path,
-        format=format,
+        asked.path,
+        format=asked.format,
+        open_options=asked.options,
         chain=chain,
         limits=parsed.get("limits", False),
         settings=call.settings,
         begun=begun,
     )
+    if asked.shown is not None:
+        disks[0] = disks[0]._replace(filename=asked.shown)
     if parsed.get("output") == "json":
         output.out(render.json(disks, call.settings, chain=chain))
     else:
@@ -61,17 +65,8 @@ def run(call: Call, parsed: Parsed) -> int:
     return 0
 
 
-def one_file(parsed: Parsed) -> str:
-    """The path of the one image that the verb is called with."""
+def one_file(parsed: Parsed) -> Source:
+    """The one image that the verb is called with."""
     if len(parsed.operands) != 1:
         raise Fault("Expecting one image file name", usage=True)
-    plain_only(parsed)
-    return names.local(parsed.operands[0])
-
-
-def plain_only(parsed: Parsed) -> None:
-    """Raises Fault where images are described by option strings."""
-    if parsed.get("image_opts"):
-        if parsed.get("format"):
-            raise Fault("--image-opts and --format are mutually exclusive")
-        raise Later("--image-opts")
+    return imageopts.source(parsed, parsed.operands[0])

@@ -47,13 +47,14 @@ BATCH = 1000
 
 def run(call: Call, parsed: Parsed) -> int:
     """The ranges are printed as they come. Nothing is printed where the image cannot be opened."""
-    path = one_file(parsed)
+    asked = one_file(parsed)
     from instar_core.cli.render import map as render
     from instar_core.operations.map import map_
 
     ranges = map_(
-        path,
-        format=parsed.get("format"),
+        asked.path,
+        format=asked.format,
+        open_options=asked.options,
         start=parsed.get("start", 0),
         length=parsed.get("length"),
         settings=call.settings,

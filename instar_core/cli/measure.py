@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from instar_core.cli import creating, names, optionlist, output, values
+from instar_core.cli import creating, imageopts, optionlist, output, values
 from instar_core.cli.convert_options import again, snapshot
-from instar_core.cli.fault import Fault, Later
+from instar_core.cli.fault import Fault
 from instar_core.cli.getopt import Opt, Verb
 
 TYPE_CHECKING = False
@@ -71,8 +71,7 @@ def run(call: Call, parsed: Parsed) -> int:
         raise Fault("Either --size N or one filename must be specified.")
     if name is not None and size is not None:
         raise Fault("--size N cannot be used together with a filename.")
-    if parsed.get("image_opts"):
-        raise Later("--image-opts")
+    asked = None if name is None else imageopts.source(parsed, name)
     format = parsed.get("target_format", "raw")
     spec = creating.target(format)
     try:
@@ -83,9 +82,10 @@ def run(call: Call, parsed: Parsed) -> int:
     from instar_core.operations.measure import measure
 
     found = measure(
-        None if name is None else names.local(name),
+        None if asked is None else asked.path,
         size=size,
-        format=parsed.get("format"),
+        format=None if asked is None else asked.format,
+        open_options=None if asked is None else asked.options,
         target_format=format,
         options=options,
         snapshot=parsed.get("snapshot"),

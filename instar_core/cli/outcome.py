@@ -6,7 +6,7 @@ import os
 
 from instar_core.cli.fault import Fault
 from instar_core.cli.printable import printable
-from instar_core.errors import DeviceError, ErrorKind, ImageError, InstarError
+from instar_core.errors import ErrorKind, ImageError, InstarError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def failure(call: Call, error: InstarError) -> tuple[str, int]:
 def _compare_code(error: InstarError) -> int:
     if error.path is not None or error.kind == ErrorKind.USAGE:
         return COMPARE_OPEN
-    return COMPARE_READ if isinstance(error, DeviceError) else COMPARE_STATUS
+    return COMPARE_READ if error.kind == ErrorKind.IO else COMPARE_STATUS
 
 
 def unexpected(call: Call, error: BaseException) -> tuple[str, int]:

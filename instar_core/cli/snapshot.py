@@ -70,7 +70,10 @@ VERB = Verb(
 
 def run(call: Call, parsed: Parsed) -> int:
     """The snapshots are printed, or changed."""
-    path = one_file(parsed)
+    asked = one_file(parsed)
+    if asked.options is not None:
+        raise Later("snapshot of an image with options")
+    path = asked.path
     mode, name = parsed.get("mode", ("list", ""))
     if mode == "apply":
         raise Later("snapshot --apply")
@@ -78,7 +81,7 @@ def run(call: Call, parsed: Parsed) -> int:
         raise UsageError("force-share=on can only be used with read-only images", path=path)
     from instar_core.operations import snapshot
 
-    format = parsed.get("format")
+    format = asked.format
     if mode == "list":
         from instar_core.cli.render import snapshots as render
 

@@ -11,7 +11,8 @@ from instar_core.types import Capability, Finding, Severity, Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
     from instar_core.chain import Member
     from instar_core.settings import Settings
@@ -27,15 +28,16 @@ def check(
     path: str,
     *,
     format: str | None = None,
+    open_options: Mapping[str, Any] | None = None,
     settings: Settings = DEFAULTS,
     on_finding: Callable[[Finding], None] | None = None,
 ) -> CheckReport:
     """What is wrong with the image at `path`: counts as qemu-img gives them, and every finding as it comes.
 
     The images below it must be there, but are not checked. Raises InstarError, of kind UNSUPPORTED where the format
-    knows no check.
+    knows no check. `open_options` are as in info.
     """
-    with chains.open_chain(path, settings, "check", format=format, options=CHECKING) as top:
+    with chains.open_chain(path, settings, "check", format=format, options={**(open_options or {}), **CHECKING}) as top:
         return examine(top, on_finding)
 
 
@@ -43,11 +45,12 @@ def check_chain(
     path: str,
     *,
     format: str | None = None,
+    open_options: Mapping[str, Any] | None = None,
     settings: Settings = DEFAULTS,
     on_finding: Callable[[Finding], None] | None = None,
 ) -> Iterator[CheckReport]:
     """A report for the image and for every image below it whose format can be checked, top first."""
-    with chains.open_chain(path, settings, "check", format=format, options=CHECKING) as top:
+    with chains.open_chain(path, settings, "check", format=format, options={**(open_options or {}), **CHECKING}) as top:
         for member in top.members():
             if checkable(member) or member is top:
                 yield examine(member, on_finding)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from instar_core import chain as chains
 from instar_core import stretches
-from instar_core.errors import InstarError
+from instar_core.errors import ErrorKind, FormatError, InstarError
 from instar_core.operations.map import ranges
 from instar_core.results import Comparison, Progress
 from instar_core.settings import DEFAULTS
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from instar_core.chain import Member
+    from instar_core.piece import Piece
     from instar_core.settings import Settings
 
 
@@ -31,7 +32,8 @@ def compare(
     """Whether the disks at `first` and `second` read the same; a longer one must be zero past the shorter one's end.
 
     With `strict` their sizes must be equal too, and so must be what map says of every place but depth and offset. Of
-    what differs in content and in that, the first is reported. Raises InstarError.
+    what differs in content and in that, the first is reported. Raises InstarError, of kind IO where an image says what
+    it holds but that cannot be read or decoded.
     """
     from instar_core.dataplane.compare import compare as compare_content
 
@@ -61,14 +63,20 @@ def compare(
                 progress(Progress("compare", done, total))
 
         step(0)
-        offset = compare_content(
-            stretches.pieces(one, length=sizes[0]),
-            stretches.pieces(two, length=sizes[1]),
-            sizes,
-            progress=step,
-            cancelled=cancelled or _never,
-            sandbox=settings.sandbox,
-        )
+        unmapped: list[FormatError] = []
+        try:
+            offset = compare_content(
+                _noting(stretches.pieces(one, length=sizes[0]), unmapped),
+                _noting(stretches.pieces(two, length=sizes[1]), unmapped),
+                sizes,
+                progress=step,
+                cancelled=cancelled or _never,
+                sandbox=settings.sandbox,
+            )
+        except FormatError as error:
+            if error not in unmapped:
+                error.kind = ErrorKind.IO
+            raise
         if offset is not None:
             return Comparison(False, "content", offset, differ, common)
         if status is not None:
@@ -79,6 +87,15 @@ def compare(
 
 def _never() -> bool:
     return False
+
+
+def _noting(stream: Iterator[Piece], failures: list[FormatError]) -> Iterator[Piece]:
+    """The same pieces; the error that they end in is also put into the list."""
+    try:
+        yield from stream
+    except FormatError as error:
+        failures.append(error)
+        raise
 
 
 def _status_mismatch(one: Member, two: Member) -> int | None:

@@ -17,6 +17,7 @@ from instar_core.types import Capability
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from instar_core.chain import Member
     from instar_core.options import Value
@@ -56,6 +57,7 @@ def convert(
     options: Mapping[str, str] | None = None,
     compress: bool = False,
     snapshot: str | None = None,
+    open_options: Mapping[str, Any] | None = None,
     backing: str | None = None,
     backing_format: str | None = None,
     create: bool = True,
@@ -75,7 +77,8 @@ def convert(
 ) -> None:
     """The image at `target` holds the content of the sources, one behind the other.
 
-    `snapshot` chooses an internal snapshot of the (only) source. With `backing`, only what the source's top image
+    `snapshot` chooses an internal snapshot of the (only) source; `open_options` are those with which the format of the
+    sources opens them. With `backing`, only what the source's top image
     itself holds is written, over that backing file. Without `create` the target must be there, large enough.
     `sparse` is the least run of zero bytes that is left out (0: none). `rate` bounds bytes per second. On failure no
     half-written image remains: a file made by this call is removed, one that was there is left without a valid
@@ -88,7 +91,7 @@ def convert(
         raise InstarError("Compression not supported for this file format", kind=ErrorKind.UNSUPPORTED)
     with Source() as source:
         for path in sources:
-            top = chains.open_chain(path, settings, "map", format=source_format)
+            top = chains.open_chain(path, settings, "map", format=source_format, options=open_options)
             source.tops.append((top, layers.chosen(top, snapshot)))
         size = int(order.values.get("size") or 0) or source.size
         _refuse_self(source, target)

@@ -11,6 +11,9 @@ from instar_core.types import Role
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from instar_core.chain import Member
     from instar_core.launch import Begun
     from instar_core.settings import Settings
@@ -23,18 +26,22 @@ def info(
     format: str | None = None,
     chain: bool = False,
     limits: bool = False,
+    open_options: Mapping[str, Any] | None = None,
     settings: Settings = DEFAULTS,
     begun: Begun | None = None,
 ) -> list[DiskInfo]:
     """What the image at `path` says of itself; with `chain` also every image below it, top first.
 
     Without `chain` nothing that the image names is opened, but for the extents that it consists of. `begun` is what
-    launch.begin made of the same path, settings and format for "info". Raises InstarError.
+    launch.begin made of the same path, settings and format for "info". `open_options` are those with which the
+    format opens an image (FormatSpec.open_options), as values. Raises InstarError.
     """
     if chain:
-        top = chains.open_chain(path, settings, "info", format=format, whole=False, shallow=True, begun=begun)
+        top = chains.open_chain(
+            path, settings, "info", format=format, options=open_options, whole=False, shallow=True, begun=begun
+        )
     else:
-        top = chains.open_member(path, settings, "info", format=format, whole=False, begun=begun)
+        top = chains.open_member(path, settings, "info", format=format, options=open_options, whole=False, begun=begun)
     with top:
         return [describe(member, limits) for member in top.members()]
 

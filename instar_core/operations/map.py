@@ -11,7 +11,8 @@ from instar_core.types import NOWHERE, Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from instar_core.chain import Member
     from instar_core.settings import Settings
@@ -23,15 +24,16 @@ def map_(
     format: str | None = None,
     start: int = 0,
     length: int | None = None,
+    open_options: Mapping[str, Any] | None = None,
     settings: Settings = DEFAULTS,
 ) -> Iterator[MapRange]:
     """The ranges of the window, ascending, touching and covering it; neighbours that say the same are one.
 
     `start` and `length` are bytes of the virtual disk; what lies past its end is left out. An empty window gives one
     empty range, as qemu-img does. The image is open when this returns, and until the ranges are read or let go. Raises
-    InstarError, also while the ranges are read.
+    InstarError, also while the ranges are read. `open_options` are as in info.
     """
-    top = chains.open_chain(path, settings, "map", format=format)
+    top = chains.open_chain(path, settings, "map", format=format, options=open_options)
     for member in top.members():
         if member.info.blocked:
             top.close()

@@ -14,6 +14,7 @@ from instar_core.types import Capability, Kind
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from instar_core.chain import Member
     from instar_core.settings import Settings
@@ -28,10 +29,12 @@ def measure(
     target_format: str = "raw",
     options: Mapping[str, str] | None = None,
     snapshot: str | None = None,
+    open_options: Mapping[str, Any] | None = None,
     settings: Settings = DEFAULTS,
 ) -> Measurement:
     """Bytes that an image of `target_format` would need for the content of the image at `path`, or for an empty disk of
     `size` bytes, and when fully allocated. Raises InstarError, of kind UNSUPPORTED for a format that cannot tell.
+    `open_options` are as in info.
     """
     order = Order("", target_format, options or {}, settings)
     if Capability.MEASURE not in order.spec.capabilities:
@@ -43,7 +46,7 @@ def measure(
         wanted = size if size is not None else int(order.values.get("size") or 0)
         geometry = _geometry(order, wanted)
         return Measurement(_full(geometry) if reserved else _required(geometry, 0), _full(geometry))
-    with chains.open_chain(path, settings, "map", format=format) as top:
+    with chains.open_chain(path, settings, "map", format=format, options=open_options) as top:
         layer = layers.chosen(top, snapshot)
         content = merge.layer_size(top, layer)
         geometry = _geometry(order, content)
