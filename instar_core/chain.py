@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Member:
     """One image of a chain, open and being parsed in its own session. A context manager; `close` ends all of it."""
 
-    __slots__ = ("backing", "devices", "format", "home", "info", "path", "session")
+    __slots__ = ("backing", "devices", "format", "home", "info", "path", "session", "shown")
 
     def __init__(self, path: str, found: list[Device], format: str, session: FormatSession, info: ImageInfo) -> None:
         self.path = path
@@ -34,6 +34,8 @@ class Member:
         self.info = info
         self.home = os.path.dirname(found[0].place())
         self.backing: Member | None = None
+        self.shown = path
+        """What to call it: its path, or the name that described it."""
 
     def __enter__(self) -> Member:
         return self
@@ -238,6 +240,8 @@ def _open_backing(
 ) -> Member:
     target = resolve(reference.name, member.path)
     rules = policy.policy(settings)
+    if protocol(target) == "json" and not rules.judged:
+        return _described(target, reference.format, seen, settings, operation, whole)
     if protocol(target):
         raise PolicyError(f"'{target}' names a protocol; backing files must be plain files", path=target)
     if rules.declared and reference.format is None:
@@ -261,6 +265,36 @@ def _open_backing(
             kind=ErrorKind.CORRUPT,
             path=target,
         )
+    return below
+
+
+def _described(
+    name: str, declared: str | None, seen: set[Any], settings: Settings, operation: str, whole: bool
+) -> Member:
+    """The backing image that a json: name describes, under a policy that lets everything pass."""
+    from instar_core import jsonname
+    from instar_core.options import parse_value
+
+    found = jsonname.parse(name)
+    driver = found.driver or declared
+    known = {option.name: option for option in registry.spec(driver).open_options} if driver else {}
+    for key in found.options:
+        if key not in known:
+            raise FormatError(f"'{key}' in '{name}' is not supported", kind=ErrorKind.UNSUPPORTED, path=name)
+    options = {key: parse_value(known[key], text) for key, text in found.options.items()}
+    place = devices.Place(found.path)
+    try:
+        policy.judge(Role.BACKING, place, "/", settings)
+        opened = place.open()
+    finally:
+        place.close()
+    if opened.identity in seen:
+        opened.close()
+        raise FormatError(f"Backing file '{name}' creates an infinite loop.", path=name)
+    seen.add(opened.identity)
+    lenient = settings._replace(unsafe_quirks=True)
+    below = open_member(found.path, lenient, operation, format=driver, options=options, device=opened, whole=whole)
+    below.shown = name
     return below
 
 

@@ -56,7 +56,7 @@ def describe(member: Member, limits: bool = False) -> DiskInfo:
     children = [*reversed(children), Child("file", own.path, own.size, own.allocated)]
     reference = member.reference()
     return DiskInfo(
-        member.path,
+        member.shown,
         located(member),
         sum(child.allocated for child in children),
         tuple(children),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from instar_core.cli.jsontext import pretty
+from instar_core.cli.jsontext import line, pretty
 from instar_core.cli.printable import printable
 from instar_core.cli.qdict import ordered
 from instar_core.cli.render.snapshots import table
@@ -44,9 +44,21 @@ def file_length(child: Child, settings: Settings) -> int:
     return child.size if settings.ignore_quirks else -(-child.size // SECTOR) * SECTOR
 
 
+def _name(disk: DiskInfo) -> str:
+    """The image's name; one that describes it is put in qemu's own order."""
+    if not disk.filename.startswith("json:{"):
+        return disk.filename
+    import json
+
+    try:
+        return "json:" + line(json.loads(disk.filename[5:]))
+    except (ValueError, RecursionError):
+        return disk.filename
+
+
 def _object(disk: DiskInfo, settings: Settings) -> dict[str, Any]:
     image = disk.image
-    made: dict[str, Any] = {"virtual-size": image.virtual_size, "filename": disk.filename, "format": image.format}
+    made: dict[str, Any] = {"virtual-size": image.virtual_size, "filename": _name(disk), "format": image.format}
     if image.dirty is not None:
         made["dirty-flag"] = image.dirty
     if disk.allocated is not None:
@@ -106,7 +118,7 @@ def _lines(disk: DiskInfo, settings: Settings) -> list[str]:
     image, plain = disk.image, settings.ignore_quirks
     allocated = "unavailable" if disk.allocated is None else human_size(disk.allocated, plain=plain)
     lines = [
-        f"image: {printable(disk.filename)}",
+        f"image: {printable(_name(disk))}",
         f"file format: {image.format}",
         f"virtual size: {human_size(image.virtual_size, plain=plain)} ({image.virtual_size} bytes)",
         f"disk size: {allocated}",

@@ -35,15 +35,18 @@ def kinds(l1_entry):
     return [(extent.start, extent.length, extent.kind) for extent in found]
 
 
-@pytest.mark.parametrize("bits", [0, COPIED, COPIED | 0x100, 1 << 56, COPIED | 1 << 62 | 1])
-def test_other_bits_of_an_l1_entry_do_not_stop_reading(bits):
+@pytest.mark.parametrize("bits", [0, COPIED])
+def test_the_copied_bit_of_an_l1_entry_says_nothing_about_its_table(bits):
     data = [(0, CLUSTER, Kind.DATA), (CLUSTER, 15 * CLUSTER, Kind.ABSENT)]
     assert kinds(4 * CLUSTER | bits) == data
-
-
-@pytest.mark.parametrize("bits", [0, COPIED, 0x100, 1 << 62])
-def test_an_l1_entry_without_an_offset_is_unallocated_whatever_its_other_bits(bits):
     assert kinds(bits) == [(0, 1 << 20, Kind.ABSENT)]
+
+
+@pytest.mark.parametrize("bits", [0x100, 1 << 56, COPIED | 1 << 62 | 1])
+@pytest.mark.parametrize("offset", [0, 4 * CLUSTER])
+def test_reserved_bits_of_an_l1_entry_stop_reading_as_those_of_an_l2_entry_do(offset, bits):
+    with pytest.raises(FormatError, match="has reserved bits set"):
+        kinds(offset | bits)
 
 
 def test_reserved_bits_of_an_l1_entry_are_a_finding_of_check():

@@ -89,21 +89,27 @@ def l1_pieces(source: Source, header: Header, l1_offset: int, l1_size: int, span
     inside = max(0, min(last + 1, l1_size) - first)
     done = first
     for index, count, stored in equal_runs(source, l1_offset + 8 * first, inside):
-        table = stored & layout.OFFSET_MASK  # other bits, reserved ones too, are for check to look at, as in qemu
-        if not table:
+        entry = stored & ~layout.COPIED
+        if not entry:
             continue
         if first + index > done:
             yield done * covered, (first + index - done) * covered, Kind.ABSENT, NOWHERE, 0
         done = first + index + count
         for number in range(first + index, done):
-            if table % header.cluster_size:
-                message = f"L2 table offset {table:#x} unaligned (L1 index: {hexadecimal(number)})"
-                raise corrupt(message, l1_offset + 8 * number)
+            _check_l1(header, entry, number, l1_offset + 8 * number)
             low = max(0, (span.start - number * covered) // header.cluster_size)
             high = min(header.l2_entries, -((number * covered - span.start - span.length) // header.cluster_size))
-            yield from l2_pieces(source, header, table, (low, high), number * covered)
+            yield from l2_pieces(source, header, entry & layout.OFFSET_MASK, (low, high), number * covered)
     if done <= last:
         yield done * covered, (last + 1 - done) * covered, Kind.ABSENT, NOWHERE, 0
+
+
+def _check_l1(header: Header, entry: int, number: int, where: int) -> None:
+    offset = entry & layout.OFFSET_MASK
+    if offset % header.cluster_size:
+        raise corrupt(f"L2 table offset {offset:#x} unaligned (L1 index: {hexadecimal(number)})", where)
+    if entry & layout.L1_RESERVED:
+        raise corrupt(f"L1 entry {entry:#x} has reserved bits set (L1 index: {hexadecimal(number)})", where)
 
 
 def l2_pieces(source: Source, header: Header, table: int, entries: tuple[int, int], base: int) -> Iterator[Piece]:
