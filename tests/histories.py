@@ -176,7 +176,7 @@ def _event(random: Random, layer: Layer, turn: int) -> tuple[Step, int]:
         extra = random.choice(((), (), ("--disable",)))
         return Step("img", ("bitmap", "-f", "qcow2", "--add", "-g", str(grain), *extra, name, f"b{turn}")), size
     option = random.choice(("lazy_refcounts=on", "refcount_bits=32", "refcount_bits=8", "compat=1.1", "compat=0.10"))
-    if size >= GIB and "bits" in option:  # qemu-img takes minutes for that
+    if "bits" in option and (size >= GIB or layer.cluster > 65536):  # qemu-img takes minutes for that
         option = "lazy_refcounts=off"
     return Step("img", ("amend", "-q", "-f", "qcow2", "-o", option, name)), size
 

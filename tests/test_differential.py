@@ -82,9 +82,10 @@ def run(programs, folder, cases):
             print(f"INSTAR_FUZZ_FIRST={index} is left out: {error}", flush=True)
             left_out += 1
             continue
+        finally:
+            shutil.rmtree(place)
         asked += judge.asked
         converted += judge.converted
-        shutil.rmtree(place)
         if wrong:
             made = differential.remake(history, shlex.quote)
             failures.append(f"--- INSTAR_FUZZ_SEED={seed} INSTAR_FUZZ_FIRST={index}\n{made}\n" + "\n".join(wrong))
