@@ -57,13 +57,14 @@ class Target:
         return device
 
     def take_further(self, geometry: Geometry, *, keep: bool = False, given: Collection[str] = ()) -> None:
-        """The further files that the format wants, each of its size: beside the image, or as the user named them.
+        """The further files that the format wants: beside the image and empty, or as the user named them and of
+        their size.
 
         `given` are the texts that the user gave: a plugin cannot pass a name of its own off as one of these.
         """
         for file in geometry.files:
             device = self.take(self._beside(file, given), keep=keep and file.named)
-            if file.size and not device.block and device.size < file.size:
+            if file.named and not device.block and device.size < file.size:
                 os.ftruncate(device.descriptor, file.size)
                 device.refresh()
 

@@ -217,7 +217,10 @@ class Run(NamedTuple):
 
 
 class NewFile(NamedTuple):
-    """A further file that a new image consists of: `name` without folders, or, where `named`, as the user gave it."""
+    """A further file that a new image consists of: `name` without folders, or, where `named`, as the user gave it.
+
+    One that is named has at least `size` bytes when the edits begin; the others are empty.
+    """
 
     name: bytes
     size: int = 0

@@ -139,9 +139,12 @@ def reserve(descriptor: int, offset: int, length: int, how: str, *, between: Cal
 
 def truncate(descriptor: int, size: int) -> None:
     """A file has this size; a block device has at least it."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
         if size > os.lseek(descriptor, 0, os.SEEK_END):
             raise DeviceError("Cannot grow device files")
+        return
+    if size == facts.st_size:  # else ext4, for a file cut to nothing, writes everything out when it is closed
         return
     try:
         os.ftruncate(descriptor, size)
