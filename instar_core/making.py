@@ -8,6 +8,7 @@ from instar_core import options as optionlists
 from instar_core import registry
 from instar_core.errors import ErrorKind, InstarError, UsageError
 from instar_core.session import FormatSession
+from instar_core.spec import FILE_OPTIONS
 from instar_core.types import Capability, Create
 
 TYPE_CHECKING = False
@@ -78,7 +79,7 @@ class Order:
     def _of_file(self) -> list[tuple[str, object]]:
         """The options of the file under the image that were given."""
         found: list[tuple[str, object]] = []
-        for option in optionlists.FILE_OPTIONS:
+        for option in FILE_OPTIONS:
             if option.name in self.given:
                 value = self.given[option.name] if option.type == "bool" else self.values[option.name]
                 found.append((option.name, value))

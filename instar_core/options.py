@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from instar_core.errors import ErrorKind, UsageError
 from instar_core.sizes import OutOfRange, parse_number, parse_size
+from instar_core.spec import FILE_OPTIONS
 from instar_core.types import Option
 
 TYPE_CHECKING = False
@@ -19,19 +20,6 @@ if TYPE_CHECKING:
 
 SIZE_HINT = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively."
 TRUE, FALSE = ("on", "yes", "true", "y"), ("off", "no", "false", "n")
-
-FILE_OPTIONS = (
-    Option("nocow", "bool", "Turn off copy-on-write (valid only on btrfs)"),
-    Option(
-        "preallocation",
-        "str",
-        "Preallocation mode (allowed values: off, falloc, full)",
-        None,
-        ("off", "falloc", "full"),
-    ),
-    Option("extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"),
-)
-"""What every format accepts for an image that is a plain file, in the order of qemu-img."""
 
 
 def parse_bool(name: str, text: str) -> bool:

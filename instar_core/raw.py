@@ -8,6 +8,7 @@ from __future__ import annotations
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.hookspecs import hookimpl
 from instar_core.types import (
+    FILE_OPTIONS,
     Barrier,
     Capability,
     Copy,
@@ -42,18 +43,7 @@ SPEC = FormatSpec(
     title="Raw disk",
     suffixes=(".raw", ".img"),
     capabilities=frozenset({Capability.READ, Capability.CREATE, Capability.FILL, Capability.MEASURE}),
-    options=(
-        Option("size", "size", "Virtual disk size"),
-        Option("nocow", "bool", "Turn off copy-on-write (valid only on btrfs)"),
-        Option(
-            "preallocation",
-            "str",
-            "Preallocation mode (allowed values: off, falloc, full)",
-            None,
-            ("off", "falloc", "full"),
-        ),
-        Option("extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"),
-    ),
+    options=(Option("size", "size", "Virtual disk size"), *FILE_OPTIONS),
     open_options=(
         Option("offset", "size", "where the disk starts in the file"),
         Option("size", "size", "how long it is"),

@@ -31,6 +31,20 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
+FILE_OPTIONS = (
+    Option("nocow", "bool", "Turn off copy-on-write (valid only on btrfs)"),
+    Option(
+        "preallocation",
+        "str",
+        "Preallocation mode (allowed values: off, falloc, full)",
+        None,
+        ("off", "falloc", "full"),
+    ),
+    Option("extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"),
+)
+"""What every format accepts for an image that is a plain file, in the order of qemu-img."""
+
+
 class Capability:
     """What a format can do."""
 

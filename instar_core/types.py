@@ -7,6 +7,7 @@ bool, an int, a str, bytes, or a tuple, list or str-keyed dict of those.
 from __future__ import annotations
 
 from instar_core.spec import API as API
+from instar_core.spec import FILE_OPTIONS as FILE_OPTIONS
 from instar_core.spec import Capability as Capability
 from instar_core.spec import FormatSpec as FormatSpec
 from instar_core.spec import Option as Option

@@ -5,7 +5,7 @@ from __future__ import annotations
 from instar_core import registry
 from instar_core.cli import optionlist
 from instar_core.cli.fault import Fault
-from instar_core.options import FILE_OPTIONS
+from instar_core.spec import FILE_OPTIONS
 from instar_core.types import Capability, Option
 
 TYPE_CHECKING = False
