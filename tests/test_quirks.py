@@ -332,3 +332,15 @@ def test_the_json_of_check_has_all_its_counts(instar, builder):
     assert {name: steady[name] for name in counts} == dict.fromkeys(counts, 0)
     for more, name in (((), "qemu-img"), (("--unsafe-quirks",), "instar")):
         assert not counts & json.loads(instar("check", "--output=json", *more, "x", name=name)[1]).keys()
+
+
+@needs_qcow2
+def test_a_snapshot_is_as_large_as_its_disk_was(instar, qemu):
+    assert quirk("size-of-a-snapshot") == []
+    if qemu("create", "-q", "-f", "qcow2", "disk", "4M") is None:
+        pytest.skip("qemu-img is not installed, and only it shrinks disks yet")
+    assert qemu("snapshot", "-c", "before", "disk") == 0
+    assert qemu("resize", "-q", "-f", "qcow2", "--shrink", "disk", "2M") == 0
+    assert instar("convert", "-l", "before", "-O", "raw", "disk", "ours")[0] == 0
+    assert qemu("convert", "-l", "before", "-O", "raw", "disk", "theirs") == 0
+    assert (Path("ours").stat().st_size, Path("theirs").stat().st_size) == (4 << 20, 2 << 20)
