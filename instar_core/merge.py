@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from instar_core.dataplane.sparse import file_extents
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.types import NOWHERE, Extent, Flag, Kind, Layer, LayerKind
 
@@ -108,46 +107,17 @@ def cut(extent: Extent, start: int, stop: int) -> Extent:
     return extent._replace(start=start, length=length, offset=offset, stored=stored)
 
 
-def holes(descriptor: int, offset: int, length: int, size: int) -> Iterator[tuple[int, int, bool]]:
-    """The range of the file as (offset, length, is data), by SEEK_DATA and SEEK_HOLE; past the end is a hole."""
-    end = offset + length
-    at = offset
-    inside = min(end, size)
-    while at < inside:
-        try:
-            data = min(os.lseek(descriptor, at, os.SEEK_DATA), inside)
-        except OSError as error:
-            if error.errno == 6:  # ENXIO: nothing but a hole up to the end of the file
-                break
-            yield at, inside - at, True
-            at = inside
-            break
-        if data > at:
-            yield at, data - at, False
-        if data < inside:
-            stop = min(os.lseek(descriptor, data, os.SEEK_HOLE), inside)
-            yield data, stop - data, True
-            at = stop
-        else:
-            at = data
-    if at < end:
-        yield at, end - at, False
-
-
-def refined(
-    stream: Iterator[tuple[Extent, Member, int]], *, everywhere: bool = False
-) -> Iterator[tuple[Extent, Member, int, bool]]:
-    """The same extents with (last) whether their file has data there. Only extents that ask for it are looked into, or
-    with `everywhere` all plain data."""
+def refined(stream: Iterator[tuple[Extent, Member, int]]) -> Iterator[tuple[Extent, Member, int, bool]]:
+    """The same extents with (last) whether their file has data there. Only extents that ask for it are looked into."""
     for extent, member, depth in stream:
         plain = extent.kind == Kind.DATA and not extent.coding
-        if not plain or not (everywhere or extent.flags):
+        if not plain or not extent.flags:
             yield extent, member, depth, extent.kind == Kind.DATA
             continue
         device = member.devices[extent.device]
         whole = extent.flags & Flag.HOLES
         at = extent.start
-        for offset, length, data in holes(device.descriptor, extent.offset, extent.length, device.size):
+        for offset, length, data in file_extents(device.descriptor, extent.offset, extent.length):
             kind = Kind.ZERO if whole and not data else Kind.DATA
             yield Extent(at, length, kind, extent.device, offset, flags=extent.flags), member, depth, data
             at += length

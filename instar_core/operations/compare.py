@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from instar_core import chain as chains
 from instar_core import stretches
-from instar_core.errors import ErrorKind, FormatError, InstarError
+from instar_core.errors import ErrorKind, FormatError
 from instar_core.operations.map import ranges
 from instar_core.results import Comparison, Progress
 from instar_core.settings import DEFAULTS
@@ -118,10 +118,3 @@ def _status(top: Member) -> Iterator[tuple[int, int, tuple[bool, ...]]]:
     for found in ranges(top, 0, top.info.virtual_size):
         status = found.present, found.zero, found.data, found.compressed, found.offset is not None
         yield found.start, found.start + found.length, status
-
-
-def require_both(first: str | None, second: str | None) -> tuple[str, str]:
-    """Both names, or an error."""
-    if first is None or second is None:
-        raise InstarError("Expecting two image file names")
-    return first, second

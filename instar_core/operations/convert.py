@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from instar_core import chain as chains
-from instar_core import existing, merge, registry, stretches
+from instar_core import existing, merge, stretches
 from instar_core.errors import ErrorKind, InstarError, UsageError
 from instar_core.making import Order, describe_backing, open_target
 from instar_core.operations import layers
@@ -224,8 +224,3 @@ def _salvaging(warn: Callable[[str], None] | None) -> Callable[[int, str], None]
 
 def _never() -> bool:
     return False
-
-
-def formats_that_fill() -> list[str]:
-    """Names of the installed formats that can be converted to."""
-    return [entry.name for entry, spec, _ in registry.formats() if spec and Capability.FILL in spec.capabilities]
