@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import instar_sandbox
 
-from instar_core import limits, wire
+from instar_core import guests, limits, wire
 from instar_core.errors import ContractViolation, ErrorKind, FormatError, ImageError, NotInstalled, SandboxError
 
 TYPE_CHECKING = False
@@ -31,7 +31,14 @@ def unlock(plan: KeyPlan, passphrase: bytes, settings: Settings) -> bytes | None
     """
     bounds = instar_sandbox.Limits(limits.KEY_CPU, limits.WORKER_MEMORY, settings.timeout)
     try:
-        with instar_sandbox.start(settings.sandbox, instar_sandbox.Program(PROGRAM), (), bounds) as session:
+        with instar_sandbox.start(
+            settings.sandbox,
+            instar_sandbox.Program(PROGRAM),
+            (),
+            bounds,
+            server=True,  # a worker forked from here would begin with a copy of the passphrase
+            snapshot=guests.snapshot(guests.BULK, settings.sandbox),
+        ) as session:
             session.send(wire.REQUEST + wire.encode([plan, passphrase]))
             frame = session.receive()
     except instar_sandbox.JailError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import instar_sandbox
 
 from instar_core import device as devices
-from instar_core import limits, registry, wire
+from instar_core import guests, limits, registry, wire
 from instar_core.errors import InstarError, SandboxError
 
 TYPE_CHECKING = False
@@ -74,6 +74,7 @@ def start(
             instar_sandbox.Program(PROGRAM, argument),
             [device.descriptor for device in devices],
             budget(operation, devices, settings),
+            snapshot=guests.snapshot(guests.LEAN, settings.sandbox),
         )
     except instar_sandbox.JailError as error:
         raise SandboxError(str(error)) from error

@@ -17,7 +17,7 @@ from instar_core.dataplane.content import Content
 from instar_core.errors import ContractViolation, FormatError, SandboxError
 from instar_core.piece import Piece
 from instar_core.types import Coding
-from instar_core.worker import codec
+from instar_core.worker import arena, codec
 
 KIB, MIB = 1 << 10, 1 << 20
 UNIT = 64 * KIB
@@ -130,7 +130,7 @@ def test_sectors_of_a_cipher_are_counted_from_the_start_of_their_own_disk(files,
         def close(self):
             pass
 
-    monkeypatch.setattr(instar_sandbox, "start", lambda *_: Fake())
+    monkeypatch.setattr(instar_sandbox, "start", lambda *_, **__: Fake())
     coding = Coding("cipher", 512, whole=False, params={"key": b"k"})
     source = files(b"x" * MIB)
     piece = Piece(10 * MIB + 700, 300 * KIB, False, source, 4096 + 700, 300 * KIB, coding, origin=10 * MIB)
@@ -164,7 +164,7 @@ def test_a_workers_answer_is_not_believed_unless_it_fits(files, monkeypatch, ans
         def close(self):
             pass
 
-    monkeypatch.setattr(instar_sandbox, "start", lambda *_: Fake())
+    monkeypatch.setattr(instar_sandbox, "start", lambda *_, **__: Fake())
     source = files(b"x" * 512)
     with CodecPool() as pool:
         job = pool.job(DECODE, Coding("zlib", UNIT))
@@ -185,7 +185,7 @@ def test_a_worker_that_dies_is_a_sandbox_error(files, monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(instar_sandbox, "start", lambda *_: Fake())
+    monkeypatch.setattr(instar_sandbox, "start", lambda *_, **__: Fake())
     source = files(b"x" * 512)
     with CodecPool() as pool:
         job = pool.job(DECODE, Coding("zlib", UNIT))
@@ -196,7 +196,7 @@ def test_a_worker_that_dies_is_a_sandbox_error(files, monkeypatch):
 
 
 def test_a_worker_refuses_places_outside_its_arena():
-    state = codec.State(lambda *_: 0, memoryview(bytearray(100)))
+    state = codec.State(lambda *_: 0, arena.Mapped(memoryview(bytearray(100)), 100))
     good = codec.ENTRY.pack(0, 50, 50, 50, 0)
     for bad in ((0, 101, 0, 0, 0), (0, 0, 60, 41, 0), ((1 << 64) - 1, 2, 0, 0, 0)):
         answer = codec.answer(state, good + codec.ENTRY.pack(*bad))
@@ -210,7 +210,7 @@ def test_a_worker_reports_what_failed_and_keeps_what_went_before():
             raise RuntimeError("x" * 5000)
         return 7
 
-    state = codec.State(code, memoryview(bytearray(100)))
+    state = codec.State(code, arena.Mapped(memoryview(bytearray(100)), 100))
     answer = codec.answer(state, b"".join(codec.ENTRY.pack(0, 1, 1, 9, number) for number in range(4)))
     assert answer[:5] == codec.FAILURE + codec.FAILED.pack(2)
     assert answer[5:13] == codec.MADE.pack(7) * 2
@@ -224,7 +224,7 @@ def test_the_memory_of_a_worker_cannot_be_taken_away_and_is_not_inherited(monkey
         def close(self):
             pass
 
-    def start(platform, program, descriptors, bounds):
+    def start(platform, program, descriptors, bounds, **_):
         order = wire.decode(program.argument)
         kept["size"] = order["size"]
         with pytest.raises(PermissionError):
@@ -251,7 +251,7 @@ def test_the_number_of_workers_is_bounded_over_all_codings(monkeypatch):
         def close(self):
             alive.remove(self)
 
-    monkeypatch.setattr(instar_sandbox, "start", lambda *_: Fake())
+    monkeypatch.setattr(instar_sandbox, "start", lambda *_, **__: Fake())
     with CodecPool() as pool:
         for _ in range(200):
             job = pool.job(DECODE, Coding("zlib", UNIT))

@@ -10,7 +10,7 @@ import fcntl
 import mmap
 import os
 
-from instar_core import limits, wire
+from instar_core import guests, limits, wire
 from instar_core.dataplane.positional import clear, read_into
 from instar_core.errors import ContractViolation, SandboxError
 from instar_core.worker.codec import ENTRY, FAILED, FAILURE, LENGTHS, MADE
@@ -147,7 +147,7 @@ class _Worker:
     """One jailed process and the arena that it shares with the host."""
 
     def __init__(
-        self, start: Callable[[bytes, int], Any], order: dict[str, Any], inside: int, outside: int, slots: int
+        self, start: Callable[[dict[str, Any], int], Any], order: dict[str, Any], inside: int, outside: int, slots: int
     ):
         self.inside, self.outside = inside, outside
         size = slots * (inside + outside)
@@ -159,7 +159,7 @@ class _Worker:
             self._map = mmap.mmap(self._descriptor, size)
             # Workers are forked from this process: one must not see what another works on.
             self._map.madvise(mmap.MADV_DONTFORK)
-            self._session = start(wire.encode({**order, "size": size}), self._descriptor)
+            self._session = start({**order, "size": size}, self._descriptor)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -270,14 +270,22 @@ class CodecPool:
                     worker.close()
                 del self._codings[key]
 
-    def _start(self, argument: bytes, descriptor: int) -> Any:
+    def _start(self, order: dict[str, Any], descriptor: int) -> Any:
         import instar_sandbox
 
-        # A guest cannot share memory with the host, so codecs always run as processes.
-        platform = "process" if self._platform in ("auto", "kvm") else self._platform
+        # What an encoder sees is not parsed by anyone: it needs no guest.
+        place = "process" if order["direction"] == ENCODE and self._platform != "inline" else self._platform
         bounds = instar_sandbox.Limits(limits.CODEC_CPU, limits.WORKER_MEMORY, self._timeout)
         try:
-            return instar_sandbox.start(platform, instar_sandbox.Program(PROGRAM, argument), [descriptor], bounds)
+            return instar_sandbox.start(
+                place,
+                instar_sandbox.Program(PROGRAM, wire.encode(order)),
+                [descriptor],
+                bounds,
+                # Who holds a key forks no workers: each would begin with a copy of it.
+                server=True if "key" in order["params"] else None,
+                snapshot=guests.snapshot(guests.BULK, place),
+            )
         except instar_sandbox.JailError as error:
             raise SandboxError(str(error)) from error
 

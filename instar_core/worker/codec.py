@@ -6,18 +6,20 @@ are tables of places in the arena; an answer is the lengths of what was made, or
 
 from __future__ import annotations
 
-import mmap
+from itertools import takewhile
 from struct import Struct
 
 from instar_core import limits, wire
 from instar_core.codecs import decoder, encoder
 from instar_core.errors import FormatError
+from instar_core.worker import arena
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
     from instar_core.codecs import Code
+    from instar_core.worker.arena import Arena
 
     class Channel(Protocol):
         """The worker's end of a session."""
@@ -46,20 +48,20 @@ class State:
 
     __slots__ = ("arena", "code")
 
-    def __init__(self, code: Code, arena: memoryview) -> None:
+    def __init__(self, code: Code, arena: Arena) -> None:
         self.code = code
         self.arena = arena
 
 
 def prepare(argument: bytes, descriptors: tuple[int, ...]) -> State:
-    """The codec imported, the arena (descriptor 0) mapped.
+    """The codec imported, the arena (descriptor 0) at hand.
 
     `argument` is a mapping on the wire: direction (decode or encode), name, params, unit, size of the arena.
     """
     order = wire.decode(argument)
     make = encoder if order["direction"] == "encode" else decoder
     code = make(order["name"])(order["params"], order["unit"])
-    return State(code, memoryview(mmap.mmap(descriptors[0], order["size"])))
+    return State(code, arena.arena(descriptors[0], order["size"]))
 
 
 def serve(state: State, channel: Channel) -> None:
@@ -75,15 +77,25 @@ def serve(state: State, channel: Channel) -> None:
 def answer(state: State, request: bytes) -> bytes:
     """Every piece of one request coded, up to the first that fails."""
     arena, code = state.arena, state.code
-    made = []
-    for index, (source, length, room, capacity, number) in enumerate(ENTRY.iter_unpack(request)):
+    entries = list(ENTRY.iter_unpack(request))
+    inside = list(takewhile(lambda entry: max(entry[0] + entry[1], entry[2] + entry[3]) <= arena.size, entries))
+    made: list[int] = []
+    why = "a piece lies outside the arena" if len(inside) < len(entries) else ""
+    if inside:
+        first, low = (min([entry[at] for entry in inside]) for at in (0, 2))
+        last, high = (max([entry[at] + entry[at + 1] for entry in inside]) for at in (0, 2))
+        sources, rooms = arena.take(first, last), arena.room(low, high)
         try:
-            if source + length > len(arena) or room + capacity > len(arena):
-                raise FormatError("a piece lies outside the arena")
-            made.append(MADE.pack(code(arena[source : source + length], arena[room : room + capacity], number)))
+            for source, length, room, capacity, number in inside:
+                stored = sources[source - first : source - first + length]
+                made.append(code(stored, rooms[room - low : room - low + capacity], number))
         except MemoryError:
             raise
         except Exception as error:  # a codec fails in ways of its own; the host only needs to know that it did
-            text = f"{error}" if isinstance(error, FormatError) else f"{type(error).__name__}: {error}"
-            return b"".join([FAILURE, FAILED.pack(index), *made, text[: limits.MESSAGE].encode("utf-8", "replace")])
-    return LENGTHS + b"".join(made)
+            why = f"{error}" if isinstance(error, FormatError) else f"{type(error).__name__}: {error}"
+        if made:
+            arena.give(low, inside[len(made) - 1][2] + made[-1] - low)
+    lengths = b"".join([MADE.pack(length) for length in made])
+    if not why:
+        return LENGTHS + lengths
+    return b"".join([FAILURE, FAILED.pack(len(made)), lengths, why[: limits.MESSAGE].encode("utf-8", "replace")])

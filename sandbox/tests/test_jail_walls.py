@@ -159,7 +159,7 @@ def test_a_machine_without_seccomp_is_refused(monkeypatch):
 
 
 def test_a_worker_whose_seal_fails_never_serves(monkeypatch):
-    def refuse(files):
+    def refuse(files, processor):
         raise WallError("the system-call filter was refused: masked")
 
     monkeypatch.setattr(seccomp, "seal", refuse)

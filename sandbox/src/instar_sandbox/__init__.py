@@ -13,6 +13,7 @@ from instar_sandbox.program import MAX_FRAME, Limits, Program
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from instar_sandbox.frames import Channel
+    from instar_sandbox.kvm.store import Recipe, Snapshot
     from instar_sandbox.report import Wall, walls
     from instar_sandbox.session import Session
 
@@ -28,9 +29,18 @@ __all__ = [
     "MAX_FRAME",
     "walls",
     "Wall",
+    "Recipe",
+    "Snapshot",
 ]
 
-LATE = {"walls": "report", "Wall": "report", "Channel": "frames", "Session": "session"}
+LATE = {
+    "walls": "report",
+    "Wall": "report",
+    "Channel": "frames",
+    "Session": "session",
+    "Recipe": "kvm.store",
+    "Snapshot": "kvm.store",
+}
 
 
 def __getattr__(name: str) -> object:

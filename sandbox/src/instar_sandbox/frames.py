@@ -26,11 +26,11 @@ class FrameTooLarge(Exception):
 class Assembly:
     """Frames put together from the pieces in which they arrive. Holds at most one frame and one read."""
 
-    __slots__ = ("_data", "_limit")
+    __slots__ = ("_data", "limit")
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
         self._data = bytearray()
-        self._limit = limit
+        self.limit = limit
 
     def add(self, piece: bytes) -> None:
         """The piece is part of what take() sees."""
@@ -46,8 +46,8 @@ class Assembly:
             return None
         word = int.from_bytes(data[:4], "little")
         length = word & ~LAST
-        if length > self._limit:
-            raise FrameTooLarge(f"a frame of {length} bytes, more than the {self._limit} allowed")
+        if length > self.limit:
+            raise FrameTooLarge(f"a frame of {length} bytes, more than the {self.limit} allowed")
         if len(data) < 4 + length:
             return None
         with memoryview(data) as view:
@@ -83,6 +83,11 @@ class Channel:
         self._limit = limit
         self._assembly = Assembly(limit)
         self.torn = False
+
+    def limit(self, largest: int) -> None:
+        """Frames may have so many bytes from now on."""
+        self._limit = largest
+        self._assembly.limit = largest
 
     def send(self, frame: Buffer) -> None:
         """The frame is on its way to the host. Raises ValueError if it is larger than the limit."""

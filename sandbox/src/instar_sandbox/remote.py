@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from instar_sandbox.frames import Buffer
+    from instar_sandbox.kvm.store import Snapshot
     from instar_sandbox.program import Limits, Program
 
 KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH")
@@ -158,13 +159,20 @@ SERVER = ForkServer()
 
 
 def start(
-    program: Program, descriptors: Sequence[int], limits: Limits, max_frame: int, unsafe_walls_off: Collection[str] = ()
+    program: Program,
+    descriptors: Sequence[int],
+    limits: Limits,
+    max_frame: int,
+    unsafe_walls_off: Collection[str] = (),
+    snapshot: Snapshot | None = None,
 ) -> PipeSession:
-    """A session with a new child of the fork server."""
-    order = server.Order(0, limits.cpu, limits.memory, max_frame, program.module, tuple(unsafe_walls_off))
+    """A session with a new child of the fork server: a guest that goes on from the snapshot, if there is one."""
+    guest = snapshot is not None
+    order = server.Order(0, limits.cpu, limits.memory, max_frame, program.module, tuple(unsafe_walls_off), guest)
+    files = [*([snapshot.descriptor] if snapshot else []), *descriptors]
     theirs_in, ours_out, ours_in, theirs_out = process.pipes()
     try:
-        worker = SERVER.launch(order, (theirs_in, theirs_out), descriptors)
+        worker = SERVER.launch(order, (theirs_in, theirs_out), files)
     except BaseException:
         os.close(ours_out)
         os.close(ours_in)
@@ -173,7 +181,12 @@ def start(
         os.close(theirs_in)
         os.close(theirs_out)
     session = PipeSession(worker, ours_in, ours_out, limits, max_frame)
-    introduce(session, program.module.encode(), program.argument)
+    if guest:
+        from instar_sandbox.kvm.start import introduce as introduce_guest
+
+        introduce_guest(session, program, max_frame, len(descriptors))
+    else:
+        introduce(session, program.module.encode(), program.argument)
     return session
 
 

@@ -24,8 +24,9 @@ AT_ONCE = 200
 PACKET = 128 << 10
 
 START, KILL, MORE, PATH = b"S", b"K", b"M", b"P"
-HEAD = Struct("<IIQII")
-"""Number, CPU seconds, bytes of memory, largest frame, count of descriptors; module and walls follow as text."""
+HEAD = Struct("<IIQII?")
+"""Number, CPU seconds, bytes of memory, largest frame, count of descriptors, whether the first file is a snapshot;
+module and walls follow as text."""
 NUMBER = Struct("<I")
 REPORT = Struct("<id")
 """Wait status (negative: no process could be made, errno), CPU seconds."""
@@ -36,10 +37,17 @@ FIXED = 3
 class Order:
     """What a child is to be."""
 
-    __slots__ = ("cpu", "descriptors", "expected", "max_frame", "memory", "module", "number", "walls_off")
+    __slots__ = ("cpu", "descriptors", "expected", "guest", "max_frame", "memory", "module", "number", "walls_off")
 
     def __init__(
-        self, number: int, cpu: int, memory: int, max_frame: int, module: str, walls_off: tuple[str, ...] = ()
+        self,
+        number: int,
+        cpu: int,
+        memory: int,
+        max_frame: int,
+        module: str,
+        walls_off: tuple[str, ...] = (),
+        guest: bool = False,
     ) -> None:
         self.number = number
         self.cpu = cpu
@@ -47,24 +55,25 @@ class Order:
         self.max_frame = max_frame
         self.module = module
         self.walls_off = walls_off
+        self.guest = guest
         self.expected = 0
         self.descriptors: list[int] = []
 
     def with_number(self, number: int) -> Order:
         """The same under another number."""
-        return Order(number, self.cpu, self.memory, self.max_frame, self.module, self.walls_off)
+        return Order(number, self.cpu, self.memory, self.max_frame, self.module, self.walls_off, self.guest)
 
     def message(self, descriptors: int) -> bytes:
         """The packet that parse() reads."""
-        head = HEAD.pack(self.number, self.cpu, self.memory, self.max_frame, descriptors)
+        head = HEAD.pack(self.number, self.cpu, self.memory, self.max_frame, descriptors, self.guest)
         return START + head + " ".join((self.module, *self.walls_off)).encode()
 
 
 def parse(packet: bytes) -> Order:
     """The order in a packet."""
-    number, cpu, memory, max_frame, descriptors = HEAD.unpack_from(packet, 1)
+    number, cpu, memory, max_frame, descriptors, guest = HEAD.unpack_from(packet, 1)
     module, *walls_off = packet[1 + HEAD.size :].decode().split(" ")
-    order = Order(number, cpu, memory, max_frame, module, tuple(walls_off))
+    order = Order(number, cpu, memory, max_frame, module, tuple(walls_off), guest)
     order.expected = descriptors
     return order
 
@@ -172,7 +181,7 @@ class Service:
         from instar_sandbox.jail import child
 
         with suppress(Exception):  # once here instead of in every child; a failure is the child's to report
-            __import__(order.module)
+            __import__("instar_sandbox.kvm.monitor" if order.guest else order.module)
         input, output, status, *files = order.descriptors
         server = os.getpid()
         try:
@@ -183,6 +192,10 @@ class Service:
         else:
             if pid == 0:
                 limits = Limits(order.cpu, order.memory)
+                if order.guest:
+                    from instar_sandbox.kvm import monitor
+
+                    monitor.run(input, output, files[1:], files[0], None, limits, server, order.walls_off)
                 child.run(None, input, output, files, limits, server, order.max_frame, order.walls_off)
             self._pids[order.number] = pid
             self._status[pid] = status

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import os
 
-from instar_sandbox.errors import Cause, JailError, printable
-from instar_sandbox.jail.child import EXIT_FAILED, EXIT_MEMORY, SAY_MEMORY, SAY_WALL
+from instar_sandbox.errors import Cause, JailError, NoPlatform, printable
+from instar_sandbox.lastwords import (
+    EXIT_FAILED,
+    EXIT_FAULT,
+    EXIT_FORBIDDEN,
+    EXIT_MEMORY,
+    SAY_FAULT,
+    SAY_FORBIDDEN,
+    SAY_MEMORY,
+    SAY_PLATFORM,
+    SAY_WALL,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +40,12 @@ def spoken(words: bytes, limits: Limits) -> JailError:
         return _memory(limits)
     if kind == SAY_WALL:
         return JailError(f"the worker's walls could not be raised: {text}", Cause.WALL)
+    if kind == SAY_FORBIDDEN:
+        return JailError(text, Cause.FORBIDDEN)
+    if kind == SAY_FAULT:
+        return JailError(text, Cause.CRASH)
+    if kind == SAY_PLATFORM:
+        return NoPlatform(f"no platform: {text}")
     return JailError(f"the worker failed: {text}", Cause.CRASH)
 
 
@@ -47,6 +63,10 @@ def ended(status: int | None, used: float, limits: Limits) -> JailError:
     code = os.WEXITSTATUS(status)
     if code == EXIT_MEMORY:
         return _memory(limits)
+    if code == EXIT_FORBIDDEN:
+        return JailError("the guest made a forbidden system call and was ended", Cause.FORBIDDEN)
+    if code == EXIT_FAULT:
+        return JailError("the guest broke a rule and was ended", Cause.CRASH)
     if code == EXIT_FAILED:
         return JailError("the worker failed and could not say why", Cause.CRASH)
     if code:

@@ -9,6 +9,7 @@ import sys
 from instar_sandbox.errors import WallError
 from instar_sandbox.frames import Channel
 from instar_sandbox.jail import descriptors, landlock, lifetime, limits, namespaces, privileges, seccomp, signals
+from instar_sandbox.lastwords import EXIT_FAILED, EXIT_MEMORY, SAY_FAILED, SAY_MEMORY, SAY_WALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from instar_sandbox.program import Limits, Program
-
-EXIT_MEMORY = 81
-EXIT_FAILED = 82
-SAY_MEMORY, SAY_FAILED, SAY_WALL = b"M", b"X", b"W"
 
 NAMESPACES = "namespaces"
 PRIVILEGES = "privileges"
@@ -80,6 +77,15 @@ def run(
 
 def raise_walls(files: int, parent: int, unsafe_walls_off: Collection[str] = ()) -> None:
     """All walls are up. Raises WallError if a mandatory one is not; best effort ones may be missing."""
+    retire(parent, unsafe_walls_off)
+    seal(files, unsafe_walls_off)
+
+
+def retire(parent: int, unsafe_walls_off: Collection[str] = ()) -> None:
+    """Nothing is left that this process could reach by a name, a right or a signal; it can still make threads.
+
+    Raises WallError.
+    """
     threads = count_threads()
     if threads > 1:
         raise WallError(f"the program had {threads} threads before its walls were up; it may have one")
@@ -99,10 +105,17 @@ def raise_walls(files: int, parent: int, unsafe_walls_off: Collection[str] = ())
     privileges.no_new()
     if LANDLOCK not in unsafe_walls_off:
         _tried(landlock.restrict)
+
+
+def seal(files: int, unsafe_walls_off: Collection[str] = (), processor: int | None = None) -> None:
+    """The last walls are up, after retire(). Raises WallError.
+
+    `processor` is the descriptor of a virtual processor that this process may run.
+    """
     if LIMITS not in unsafe_walls_off:
         limits.harm()
     if SECCOMP not in unsafe_walls_off:
-        seccomp.seal(files)
+        seccomp.seal(files, processor)
 
 
 def count_threads() -> int:

@@ -26,6 +26,7 @@ MAP_ANONYMOUS = 0x20
 SIGABRT = 6
 MADV_DONTNEED, MADV_FREE, MADV_HUGEPAGE, MADV_NOHUGEPAGE = 4, 8, 14, 15
 FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET = 0, 1, 9, 10
+KVM_RUN = 0xAE80
 FUTEX_OPTIONS = 128 | 256  # private, real-time clock
 OUTPUTS = (OUTPUT, 1, 2)
 """The channel, and /dev/null, where the C library writes why it aborts."""
@@ -87,7 +88,7 @@ def without(bits: int) -> bytes:
     return operation(ANY_BIT, bits, 1, 0) + allow() + kill()
 
 
-def checked(files: int, process: int) -> dict[str, bytes]:
+def checked(files: int, process: int, processor: int | None) -> dict[str, bytes]:
     """Calls whose arguments decide, with the code that decides and returns. The most frequent come first."""
     forbidden_protection = ~PROT_READ_WRITE & 0xFFFFFFFF
     plain_memory = load_argument(2) + operation(ANY_BIT, forbidden_protection, 3, 0)
@@ -123,17 +124,30 @@ def checked(files: int, process: int) -> dict[str, bytes]:
             + kill()
         )
         decisions = {"pread64": positional, "preadv": positional, "preadv2": explicit, **decisions}
+    if processor is not None:
+        running = (
+            load_argument(0)
+            + operation(EQUAL, processor, 0, 3)
+            + load_argument(1)
+            + operation(EQUAL, KVM_RUN, 0, 1)
+            + allow()
+            + kill()
+        )
+        decisions = {"ioctl": running, **decisions}
     return decisions
 
 
-def program(machine: str, files: int, process: int) -> bytes:
-    """The filter for a worker with that many files and that process id, as an array of struct sock_filter."""
+def program(machine: str, files: int, process: int, processor: int | None = None) -> bytes:
+    """The filter for a worker with that many files and that process id, as an array of struct sock_filter.
+
+    `processor` is the descriptor of a virtual processor that it may run, and do nothing else with.
+    """
     numbers = TABLES[machine]
     code = operation(LOAD, ARCHITECTURE) + operation(EQUAL, ARCHITECTURES[machine], 1) + kill()
     code += operation(LOAD, NUMBER)
     if machine == "x86_64":
         code += operation(GREATER_EQUAL, X32_BIT, 0, 1) + kill()
-    for name, decision in checked(files, process).items():
+    for name, decision in checked(files, process, processor).items():
         code += operation(EQUAL, numbers[name], 0, len(decision) // 8) + decision
     for name in FREE:
         if name in numbers:

@@ -10,6 +10,8 @@ from instar_sandbox.jail.syscalls import TABLES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from mmap import mmap
+
     Argument = int | bytes | bytearray
 
 LIBC = ffi.dlopen(None)
@@ -45,6 +47,6 @@ def prctl(option: int, argument: int = 0) -> None:
         raise OSError(ffi.errno, f"prctl {option}: {os.strerror(ffi.errno)}")
 
 
-def address(buffer: bytes | bytearray) -> int:
+def address(buffer: bytes | bytearray | mmap) -> int:
     """Where the buffer lies, as long as the caller keeps it."""
     return int(ffi.cast("uintptr_t", ffi.from_buffer(buffer)))

@@ -23,9 +23,9 @@ def require() -> None:
         raise NoPlatform(f"no platform: the kernel cannot confine a process (seccomp: {error.strerror})") from error
 
 
-def seal(files: int) -> None:
+def seal(files: int, processor: int | None = None) -> None:
     """All threads of the process are confined to the filter, for ever. After no_new_privs. Raises WallError."""
-    code = filter.program(os.uname().machine, files, os.getpid())
+    code = filter.program(os.uname().machine, files, os.getpid(), processor)
     length = len(code) // 8
     argument = struct.pack("@HxxxxxxQ", length, libc.address(code))
     try:

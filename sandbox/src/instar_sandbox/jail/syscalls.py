@@ -20,6 +20,7 @@ X86_64 = {
     "brk": 12,
     "rt_sigprocmask": 14,
     "rt_sigreturn": 15,
+    "ioctl": 16,
     "pread64": 17,
     "readv": 19,
     "writev": 20,
@@ -52,6 +53,7 @@ X86_64 = {
 }
 
 AARCH64 = {
+    "ioctl": 29,
     "mount": 40,
     "read": 63,
     "write": 64,

@@ -1,0 +1,105 @@
+"""Which snapshot a worker in a guest begins at: what it may need is in it, for a sealed guest imports nothing.
+
+Two recipes: `lean` parses images with every plugin that is installed, `bulk` decodes, encodes and derives keys. They
+are prepared by `instar sandbox prepare`; a request only finds them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from instar_core import registry
+from instar_core.errors import SandboxError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from instar_sandbox.kvm.store import Recipe, Snapshot
+
+LEAN, BULK = "lean", "bulk"
+RECIPES = (LEAN, BULK)
+
+_found: dict[str, tuple[Snapshot | None, str]] = {}
+
+
+def snapshot(name: str, place: str) -> Snapshot | None:
+    """The snapshot of a recipe for a worker of the sandbox `place`; None if it is not to be a guest.
+
+    Raises SandboxError where a guest was asked for by name and there is no snapshot that can be used.
+    """
+    if place not in ("auto", "kvm"):
+        return None
+    found = _found.get(name)
+    if found is None:
+        found = _found[name] = _find(name)
+    if found[0] is None and place == "kvm":
+        raise SandboxError(f"no platform: {found[1]} (prepare it with: instar sandbox prepare)")
+    return found[0]
+
+
+def hold(names: Iterable[str] = RECIPES) -> None:
+    """This process has snapshots of its own, in memory, made and tried now; they come before prepared ones.
+
+    For services and tests: it takes about a second. Raises SandboxError where there can be no guest.
+    """
+    import instar_sandbox
+    from instar_sandbox.kvm import prepare
+
+    for name in names:
+        try:
+            made = prepare.make(recipe(name, modules=True))
+        except instar_sandbox.NoPlatform as error:
+            raise SandboxError(str(error)) from error
+        old, _ = _found.pop(name, (None, ""))
+        if old is not None:
+            old.close()
+        _found[name] = made, ""
+
+
+def held(name: str) -> bool:
+    """Whether this process has a snapshot of the recipe, found or made."""
+    return _found.get(name, (None, ""))[0] is not None
+
+
+def forget() -> None:
+    """Snapshots are looked for anew."""
+    for made, _ in _found.values():
+        if made is not None:
+            made.close()
+    _found.clear()
+
+
+def _find(name: str) -> tuple[Snapshot | None, str]:
+    from instar_sandbox.kvm import place
+
+    if not place.exists():
+        return None, "no snapshot is prepared for this user"
+    from instar_sandbox.kvm import store
+
+    try:
+        return store.find(recipe(name)), ""
+    except store.NotPrepared as error:
+        return None, str(error)
+
+
+def recipe(name: str, *, modules: bool = False) -> Recipe:
+    """The recipe of this name; with its `modules`, as preparing it takes, every plugin is imported."""
+    from instar_sandbox.kvm.store import Recipe
+
+    entries = sorted(registry.entries().values())
+    mark = (os.path.dirname(__file__), tuple([tuple(entry) for entry in entries]) if name == LEAN else ())
+    return Recipe(name, (lean() if name == LEAN else ["instar_core.worker.bulk", CODEC, KEY]) if modules else (), mark)
+
+
+CODEC, KEY, FORMAT = "instar_core.worker.codec", "instar_core.worker.key", "instar_core.worker.format"
+
+
+def lean() -> list[str]:
+    """The program of a format session, and for every usable plugin all that it names."""
+    modules = [FORMAT, "array"]
+    for _, spec, _ in registry.formats():
+        if spec is not None:
+            modules += [spec.hooks, *[module for listed in spec.preload.values() for module in listed]]
+    values = [value.partition(":")[0] for value in registry.values().values()]
+    return list(dict.fromkeys([*modules, *values]))

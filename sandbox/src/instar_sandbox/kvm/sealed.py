@@ -1,0 +1,134 @@
+"""The system calls of a sealed guest: its channel, its files at explicit places, and nothing else that leaves it."""
+
+from __future__ import annotations
+
+import os
+
+from instar_sandbox.jail.descriptors import FIRST, INPUT, OUTPUT
+from instar_sandbox.kvm import numbers
+from instar_sandbox.kvm.calls import MAP_ANONYMOUS, Calls
+from instar_sandbox.kvm.errors import GuestForbidden
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from instar_sandbox.kvm.calls import Call
+    from instar_sandbox.kvm.memory import GuestMemory
+    from instar_sandbox.kvm.output import Output
+    from instar_sandbox.kvm.space import Space
+
+NOWHERE = (1, 2)
+"""Where the C library says why it aborts."""
+FURTHEST = (1 << 63) - 1
+
+
+class SealedCalls(Calls):
+    """Descriptors have the numbers that they have in a jailed process, here and in the guest."""
+
+    def __init__(
+        self, memory: GuestMemory, space: Space, output: Output, files: int, shared: Mapping[int, memoryview]
+    ) -> None:
+        """`files` descriptors from FIRST on can be read; `shared` are those of them that are memory of the host's."""
+        super().__init__(memory, space)
+        self.output = output
+        self.files = range(FIRST, FIRST + files)
+        self.shared = shared
+        own: dict[str, Call] = {
+            "read": self.read,
+            "write": self.write,
+            "readv": self.readv,
+            "writev": self.writev,
+            "pread64": self.pread64,
+            "preadv": self.preadv,
+            "preadv2": self.preadv2,
+            "pwrite64": self.pwrite64,
+            "mmap": self.map,
+        }
+        self.table.update({numbers.NUMBERS[name]: call for name, call in own.items()})
+
+    def read(self, file: int, place: int, length: int, *_: int) -> int:
+        """What the host sends."""
+        if file & 0xFFFFFFFF != INPUT:
+            raise _forbidden("read", file)
+        return os.readv(INPUT, [self.memory.part(place, length)]) if length else 0
+
+    def readv(self, file: int, place: int, count: int, *_: int) -> int:
+        """The same, into several pieces."""
+        if file & 0xFFFFFFFF != INPUT:
+            raise _forbidden("readv", file)
+        pieces = self.vectors(place, count)
+        return os.readv(INPUT, pieces) if pieces else 0
+
+    def write(self, file: int, place: int, length: int, *_: int) -> int:
+        """An answer to the host."""
+        number = file & 0xFFFFFFFF
+        if number in NOWHERE:
+            return length
+        if number != OUTPUT:
+            raise _forbidden("write", file)
+        return self.output.write(self.memory.part(place, length))
+
+    def writev(self, file: int, place: int, count: int, *_: int) -> int:
+        """The same, from several pieces."""
+        return sum([self.write(file, *self._vector(place, index)) for index in range(self._count(count))])
+
+    def _count(self, count: int) -> int:
+        if count > 1024:
+            raise GuestForbidden("the guest made a forbidden system call (writev of too many pieces)")
+        return count
+
+    def _vector(self, place: int, index: int) -> tuple[int, ...]:
+        return self.memory.words(place + 16 * index, 2)
+
+    def pread64(self, file: int, place: int, length: int, offset: int, *_: int) -> int:
+        """Bytes of a file."""
+        return self._read("pread64", file, [self.memory.part(place, length)] if length else [], offset)
+
+    def preadv(self, file: int, place: int, count: int, offset: int, *_: int) -> int:
+        """The same, into several pieces."""
+        return self._read("preadv", file, self.vectors(place, count), offset)
+
+    def preadv2(self, file: int, place: int, count: int, offset: int, high: int, flags: int) -> int:
+        """The same; CPython reads so."""
+        del high
+        if flags & 0xFFFFFFFF:
+            raise _forbidden("preadv2 with flags", file)
+        return self._read("preadv2", file, self.vectors(place, count), offset)
+
+    def _read(self, name: str, file: int, pieces: list[memoryview], offset: int) -> int:
+        number = file & 0xFFFFFFFF
+        if number not in self.files or offset > FURTHEST:
+            raise _forbidden(name, file)
+        if not pieces:
+            return 0
+        memory = self.shared.get(number)
+        if memory is None:
+            try:
+                return os.preadv(number, pieces, offset)
+            except OSError as error:
+                return -(error.errno or numbers.EINVAL)
+        done = 0
+        for piece in pieces:
+            part = memory[offset + done : offset + done + len(piece)]
+            piece[: len(part)] = part
+            done += len(part)
+        return done
+
+    def map(self, address: int, length: int, protection: int, flags: int, file: int, offset: int) -> int:
+        """Anonymous memory. What the host shares cannot be mapped: it is read and written at places."""
+        if not flags & MAP_ANONYMOUS and file & 0xFFFFFFFF in self.shared:
+            return -numbers.ENODEV
+        return self.mmap(address, length, protection, flags, file, offset)
+
+    def pwrite64(self, file: int, place: int, length: int, offset: int, *_: int) -> int:
+        """Bytes into memory that the host shares for that; files cannot be written."""
+        memory = self.shared.get(file & 0xFFFFFFFF)
+        if memory is None or offset + length > len(memory):
+            raise _forbidden("pwrite64", file)
+        memory[offset : offset + length] = self.memory.part(place, length)
+        return length
+
+
+def _forbidden(name: str, file: int) -> GuestForbidden:
+    return GuestForbidden(f"the guest made a forbidden system call ({name} on descriptor {file & 0xFFFFFFFF})")

@@ -1,0 +1,82 @@
+"""The kvm platform: a session whose worker is a guest, in a jailed monitor forked from this very process."""
+
+from __future__ import annotations
+
+import os
+
+from instar_sandbox import process
+from instar_sandbox.errors import Cause, JailError, NoPlatform
+from instar_sandbox.jail import signals
+from instar_sandbox.kvm import monitor
+from instar_sandbox.kvm.abi import DEVICE
+from instar_sandbox.session import PipeSession
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from instar_sandbox.kvm.store import Snapshot
+    from instar_sandbox.program import Limits, Program
+
+
+LEAST_WORKING_MEMORY = 16 << 20
+"""Bytes that a guest is to have beyond what its snapshot takes."""
+
+
+SERVER_MEMORY = 64 << 20
+"""Bytes of address space that the fork server is taken to use."""
+
+
+def require(limits: Limits, snapshot: Snapshot, *, server: bool) -> None:
+    """There is room for a guest in a worker of these limits, forked from here or by the server. Raises NoPlatform."""
+    try:
+        room = monitor.room(limits.memory, SERVER_MEMORY if server else None)
+    except MemoryError as error:
+        raise NoPlatform(f"no platform: {error}") from error
+    if room < snapshot.description.top + LEAST_WORKING_MEMORY:
+        raise NoPlatform(f"no platform: {room} bytes are too few for a guest of this snapshot")
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        raise NoPlatform(f"no platform: {DEVICE} cannot be used by this user")
+
+
+def start(
+    program: Program,
+    descriptors: Sequence[int],
+    limits: Limits,
+    max_frame: int,
+    snapshot: Snapshot,
+    unsafe_walls_off: Collection[str] = (),
+) -> PipeSession:
+    """A session with a guest that goes on from the snapshot. This process must have one thread."""
+    theirs_in, ours_out, ours_in, theirs_out = process.pipes()
+    parent = os.getpid()
+    held = signals.hold()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            monitor.run(
+                theirs_in, theirs_out, descriptors, snapshot.descriptor, snapshot.description, limits, parent,
+                unsafe_walls_off,
+            )  # fmt: skip
+        session = PipeSession(process.ForkedChild(pid), ours_in, ours_out, limits, max_frame)
+    except OSError:
+        os.close(ours_out)
+        os.close(ours_in)
+        raise
+    finally:
+        os.close(theirs_in)
+        os.close(theirs_out)
+        signals.release(held)
+    introduce(session, program, max_frame, len(descriptors))
+    return session
+
+
+def introduce(session: PipeSession, program: Program, max_frame: int, files: int) -> None:
+    """The guest knows what to do. Raises JailError."""
+    for frame in (b"%d %d" % (max_frame, files), program.module.encode(), program.argument):
+        try:
+            session.send(frame)
+        except JailError as error:
+            if error.cause == Cause.CUT:
+                raise NoPlatform("no platform: the guest's monitor could not be started") from error
+            raise
