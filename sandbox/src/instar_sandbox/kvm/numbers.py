@@ -20,7 +20,7 @@ OTHERS = {
 NUMBERS = {**X86_64, **OTHERS}
 NAMES = {number: name for name, number in NUMBERS.items()}
 
-ENOENT, EBADF, EAGAIN, ENOMEM, EACCES, ENODEV, EINVAL, ENOTTY, ENOSYS = 2, 9, 11, 12, 13, 19, 22, 25, 38
+ENOENT, EBADF, EAGAIN, ENOMEM, EACCES, EINVAL, ENOTTY, ENOSYS = 2, 9, 11, 12, 13, 22, 25, 38
 
 
 def named(number: int) -> str:

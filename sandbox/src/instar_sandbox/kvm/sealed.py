@@ -6,7 +6,7 @@ import os
 
 from instar_sandbox.jail.descriptors import FIRST, INPUT, OUTPUT
 from instar_sandbox.kvm import numbers
-from instar_sandbox.kvm.calls import MAP_ANONYMOUS, Calls
+from instar_sandbox.kvm.calls import Calls
 from instar_sandbox.kvm.errors import GuestForbidden
 
 TYPE_CHECKING = False
@@ -43,7 +43,6 @@ class SealedCalls(Calls):
             "preadv": self.preadv,
             "preadv2": self.preadv2,
             "pwrite64": self.pwrite64,
-            "mmap": self.map,
         }
         self.table.update({numbers.NUMBERS[name]: call for name, call in own.items()})
 
@@ -114,12 +113,6 @@ class SealedCalls(Calls):
             piece[: len(part)] = part
             done += len(part)
         return done
-
-    def map(self, address: int, length: int, protection: int, flags: int, file: int, offset: int) -> int:
-        """Anonymous memory. What the host shares cannot be mapped: it is read and written at places."""
-        if not flags & MAP_ANONYMOUS and file & 0xFFFFFFFF in self.shared:
-            return -numbers.ENODEV
-        return self.mmap(address, length, protection, flags, file, offset)
 
     def pwrite64(self, file: int, place: int, length: int, offset: int, *_: int) -> int:
         """Bytes into memory that the host shares for that; files cannot be written."""
