@@ -6,6 +6,7 @@ import time
 
 import pytest
 from instar_sandbox import JailError, Limits, Program, platforms, remote, start
+from instar_sandbox.session import PipeSession
 
 LIMITS = Limits(10, 1 << 30, 30)
 ECHO = Program("jailed_deeds", b"echo")
@@ -230,3 +231,29 @@ def test_a_program_may_be_longer_than_a_pipe():
     for server in (False, True):
         with start("process", Program("jailed_deeds", argument), [], LIMITS, server=server) as session:
             assert len(session.receive()) == (5 << 20) + 2
+
+
+class Chatterbox:
+    """A worker whose pipe always has frames to read."""
+
+    frames = b"\1\0\0\0x" * 1000
+
+    def __init__(self):
+        self.read, self.write = os.pipe()
+        os.write(self.write, self.frames)
+
+    def end(self):
+        os.close(self.write)
+        return 9, 0.0
+
+
+def test_a_worker_that_always_has_something_to_say_does_not_outlive_its_deadline():
+    worker = Chatterbox()
+    session = PipeSession(worker, worker.read, os.open("/dev/null", os.O_WRONLY), Limits(wall=0.05), 1)
+    assert session.receive() == b"x"
+    os.write(worker.write, worker.frames)
+    time.sleep(0.06)
+    for _ in range(999):  # these had arrived in time
+        assert session.receive() == b"x"
+    with pytest.raises(JailError, match=r"ran past its deadline of 0\.05 s"):
+        session.receive()

@@ -145,11 +145,12 @@ class PipeSession:
         end = min(ends)
         while True:
             left = end - monotonic()
-            if poll.poll(max(0.0, left * 1000)):
+            whole = end == self._deadline
+            # A worker that always has something to say must not outlive its session for that.
+            if (left > 0 or not whole) and poll.poll(max(0.0, left * 1000)):
                 return
             if left > 0:
                 continue
-            whole = end == self._deadline
             seconds = self._limits.wall if whole else timeout
             raise self._end(verdict.deadline(seconds or 0.0, whole=whole))
 
