@@ -6,13 +6,14 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from instar_sandbox.kvm import place
 
-from instar_core import registry
+from instar_core import guests, registry
 
 collect_ignore = ["toy"]
 """The toy is a distribution of its own: it is tested installed, by test_testing_toy.py."""
@@ -33,6 +34,23 @@ if os.environ.get("INSTAR_TEST_MASK"):  # before any test imports what is masked
     _module.mask()
 
 Stranger = Callable[..., str]
+
+IN_GUESTS = os.environ.get("INSTAR_TEST_SANDBOX") == "kvm"
+if not IN_GUESTS:  # whether or not somebody prepared snapshots on this machine
+    os.environ.setdefault("INSTAR_SANDBOX", "process")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_sandbox_everywhere() -> Iterator[None]:
+    """What the tests call auto is a process, unless INSTAR_TEST_SANDBOX says kvm: then it is a guest, or they fail."""
+    if IN_GUESTS:
+        guests.hold()
+        yield
+        guests.forget()
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, "exists", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def imported(*words: str, code: str = INFO) -> set[str]:
         [sys.executable, "-I", "-S", "-c", START.format(path=path) + code + END, *words],
         capture_output=True,
         text=True,
-        env={"PATH": os.defpath, "LC_ALL": "C"},
+        env={"PATH": os.defpath, "LC_ALL": "C", "INSTAR_SANDBOX": "process"},
         check=False,
     )
     assert done.returncode == 0, done.stderr
