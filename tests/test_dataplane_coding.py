@@ -308,3 +308,29 @@ def test_coded_disks_are_compared_through_one_pool(files):
     assert compare(iter(pieces), iter([Piece(0, size, False, plain)]), (size, size)) is None
     os.pwrite(plain, b"\xff\xfe\xfd", size - 1000)
     assert compare(iter(pieces), iter([Piece(0, size, False, plain)]), (size, size)) == (size - 1000) // 512 * 512
+
+
+def test_a_worker_that_cannot_map_its_arena_copies_each_batch_and_answers_the_same(monkeypatch):
+    def code(stored, out, number):
+        if number == 3:
+            raise RuntimeError("no")
+        out[: len(stored)] = bytes(stored)[::-1]
+        return len(stored)
+
+    content = bytes(range(64))
+    requests = [
+        b"".join(codec.ENTRY.pack(8 * at, 8, 64 + 12 * at, 12, at) for at in range(count)) for count in (0, 1, 3, 5)
+    ]
+    told = []
+    for environment in ({}, {arena.GUEST: "1"}):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        file = os.memfd_create("arena")
+        os.pwrite(file, content + bytes(136), 0)
+        made = arena.arena(file, 200)
+        answers = [codec.answer(codec.State(code, made), request) for request in requests]
+        results = [os.pread(file, 8, 64 + 12 * at) for at in range(4)]
+        told.append((answers, results, os.pread(file, 64, 0), os.pread(file, 36, 100)))
+        os.close(file)
+    assert told[0] == told[1]
+    assert told[0][1][:3] == [content[8 * at : 8 * at + 8][::-1] for at in range(3)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
             """The first `made` bytes of the room last asked for are in the arena, from `start` on."""
 
 
-GUEST = "instar_sandbox.kvm.guest"
-"""The module that runs every guest, and is in memory nowhere else."""
+GUEST = "INSTAR_SANDBOX_GUEST"
+"""A variable that every guest has in its environment."""
 
 
 def arena(descriptor: int, size: int) -> Arena:
     """The arena behind a descriptor."""
-    if GUEST in sys.modules:
+    if GUEST in os.environ:
         return Copied(descriptor, size)
     return Mapped(memoryview(mmap.mmap(descriptor, size)), size)
 
