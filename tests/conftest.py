@@ -11,7 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from instar_sandbox.kvm import place
+from instar_sandbox import NoPlatform
+from instar_sandbox.kvm import place, prepare
 
 from instar_core import guests, registry
 
@@ -36,17 +37,24 @@ if os.environ.get("INSTAR_TEST_MASK"):  # before any test imports what is masked
 Stranger = Callable[..., str]
 
 IN_GUESTS = os.environ.get("INSTAR_TEST_SANDBOX") == "kvm"
-if not IN_GUESTS:  # whether or not somebody prepared snapshots on this machine
-    os.environ.setdefault("INSTAR_SANDBOX", "process")
+os.environ.setdefault("INSTAR_SANDBOX", "kvm" if IN_GUESTS else "process")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def same_sandbox_everywhere() -> Iterator[None]:
-    """What the tests call auto is a process, unless INSTAR_TEST_SANDBOX says kvm: then it is a guest, or they fail."""
+    """What the tests call auto is a process, whether or not somebody prepared snapshots on this machine.
+
+    Where INSTAR_TEST_SANDBOX says kvm it is a guest, of snapshots that are prepared for it and removed again.
+    """
     if IN_GUESTS:
-        guests.hold()
+        try:
+            kept = [prepare.prepare(guests.recipe(name, modules=True)) for name in guests.RECIPES]
+        except NoPlatform as error:
+            pytest.skip(f"no guest here: {error}")
         yield
         guests.forget()
+        for path in kept:
+            os.unlink(path)
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(place, "exists", lambda: False)

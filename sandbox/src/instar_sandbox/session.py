@@ -44,7 +44,18 @@ if TYPE_CHECKING:
 class PipeSession:
     """A session over two pipes. One thread at a time may use it. A session that failed fails the same way for ever."""
 
-    __slots__ = ("_assembly", "_deadline", "_failure", "_input", "_limit", "_limits", "_output", "_owner", "_worker")
+    __slots__ = (
+        "_assembly",
+        "_deadline",
+        "_failure",
+        "_heard",
+        "_input",
+        "_limit",
+        "_limits",
+        "_output",
+        "_owner",
+        "_worker",
+    )
 
     def __init__(self, worker: Worker, input: int, output: int, limits: Limits, max_frame: int) -> None:
         """Takes over the pipe ends: the worker writes to `input` and reads from `output`."""
@@ -55,6 +66,7 @@ class PipeSession:
         self._limit = max_frame
         self._assembly = Assembly(max_frame)
         self._failure: JailError | None = None
+        self._heard = False
         self._owner = os.getpid()
         self._deadline = None if limits.wall is None else monotonic() + limits.wall
         if self._deadline is not None:
@@ -118,18 +130,19 @@ class PipeSession:
             return None
         last, payload = found
         if last:
-            raise self._end(verdict.spoken(payload, self._limits))
+            raise self._end(verdict.spoken(payload, self._limits, begun=self._heard))
+        self._heard = True
         return payload
 
     def _hear_last(self) -> None:
         """The worker reads no more: raises what it, or its end, says about that."""
         while True:
+            while self._take() is not None:
+                pass
             piece = os.read(self._input, READ)
             if not piece:
                 raise self._lost()
             self._assembly.add(piece)
-            while self._take() is not None:
-                pass
 
     def _lost(self) -> JailError:
         """The worker hung up: the error that its exit status amounts to."""

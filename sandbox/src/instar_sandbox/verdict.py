@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from instar_sandbox.errors import Cause, JailError, NoPlatform, printable
+from instar_sandbox.errors import Cause, JailError, printable
 from instar_sandbox.lastwords import (
     EXIT_FAILED,
     EXIT_FAULT,
@@ -33,19 +33,22 @@ def deadline(seconds: float, *, whole: bool) -> JailError:
     return JailError(f"the worker did not answer within {seconds:g} s", Cause.DEADLINE)
 
 
-def spoken(words: bytes, limits: Limits) -> JailError:
-    """What a worker said last. Its text is data: cut, and without control characters."""
+def spoken(words: bytes, limits: Limits, *, begun: bool) -> JailError:
+    """What a worker said last. Its text is data: cut, and without control characters.
+
+    Who has `begun` to answer had its walls: that they could not be raised is not believed any more.
+    """
     kind, text = words[:1], printable(words[1:].decode("utf-8", "replace"))
     if kind == SAY_MEMORY:
         return _memory(limits)
-    if kind == SAY_WALL:
+    if kind == SAY_WALL and not begun:
         return JailError(f"the worker's walls could not be raised: {text}", Cause.WALL)
     if kind == SAY_FORBIDDEN:
         return JailError(text, Cause.FORBIDDEN)
     if kind == SAY_FAULT:
         return JailError(text, Cause.CRASH)
-    if kind == SAY_PLATFORM:
-        return NoPlatform(f"no platform: {text}")
+    if kind == SAY_PLATFORM and not begun:
+        return JailError(f"there is no guest: {text}", Cause.PLATFORM)
     return JailError(f"the worker failed: {text}", Cause.CRASH)
 
 
