@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LEAN, BULK = "lean", "bulk"
 RECIPES = (LEAN, BULK)
+REMEDY = "(prepare it with: instar sandbox prepare)"
 
 _found: dict[str, tuple[Snapshot | None, str]] = {}
 
@@ -30,12 +31,18 @@ def snapshot(name: str, place: str) -> Snapshot | None:
     """
     if place not in ("auto", "kvm"):
         return None
+    found, why = look(name)
+    if found is None and place == "kvm":
+        raise SandboxError(f"no platform: {why}")
+    return found
+
+
+def look(name: str) -> tuple[Snapshot | None, str]:
+    """The snapshot of a recipe that can be used here and now; or None, why there is none, and what would help."""
     found = _found.get(name)
     if found is None:
         found = _found[name] = _find(name)
-    if found[0] is None and place == "kvm":
-        raise SandboxError(f"no platform: {found[1]} (prepare it with: instar sandbox prepare)")
-    return found[0]
+    return found
 
 
 def hold(names: Iterable[str] = RECIPES) -> None:
@@ -74,12 +81,15 @@ def _find(name: str) -> tuple[Snapshot | None, str]:
     from instar_sandbox.kvm import place
 
     if not place.exists():
-        return None, "no snapshot is prepared for this user"
+        return None, f"no snapshot is prepared for this user {REMEDY}"
+    from instar_sandbox import NoPlatform
     from instar_sandbox.kvm import store
 
     try:
         return store.find(recipe(name)), ""
     except store.NotPrepared as error:
+        return None, f"{error} {REMEDY}"
+    except NoPlatform as error:
         return None, str(error)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VERBS: Final = ("check", "compare", "convert", "create", "info", "map", "measure", "snapshot")
 """Verbs of qemu-img that there are."""
-OWN: Final = ("config", "formats")
+OWN: Final = ("config", "formats", "sandbox")
 """Verbs that qemu-img does not have; they exist under the name instar only."""
 LATER: Final = ("amend", "bench", "bitmap", "commit", "dd", "rebase", "resize")
 """Verbs of qemu-img that are still missing."""

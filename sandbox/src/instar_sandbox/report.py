@@ -30,10 +30,10 @@ class Wall(NamedTuple):
 
 def walls() -> list[Wall]:
     """Every wall of the process platform, as it is on this machine for this user."""
-    return [Wall(name, mandatory, *_tried(trial)) for name, mandatory, trial in TRIALS]
+    return [Wall(name, mandatory, *tried(trial)) for name, mandatory, trial in TRIALS]
 
 
-def _tried(trial: Callable[[], str]) -> tuple[bool, str]:
+def tried(trial: Callable[[], str]) -> tuple[bool, str]:
     """(it works, why) of a trial that runs in a forked child; one that the kernel kills for a call it made works."""
     hear, tell = os.pipe()
     with warnings.catch_warnings():

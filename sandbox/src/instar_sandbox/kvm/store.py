@@ -77,12 +77,15 @@ def file_name(recipe: Recipe) -> str:
 
 
 def find(recipe: Recipe) -> Snapshot:
-    """The prepared snapshot, if it may be used here and now. Raises NotPrepared."""
+    """The prepared snapshot, if it may be used here and now.
+
+    Raises NotPrepared where preparing may help, and NoPlatform where this user has no KVM at all.
+    """
     place = folder()
     if place is None:
         raise NotPrepared("no snapshot is prepared: this user has no folder for caches")
     if not os.access(DEVICE, os.R_OK | os.W_OK):
-        raise NotPrepared(f"{DEVICE} cannot be used by this user")
+        raise NoPlatform(f"{DEVICE} cannot be used by this user")
     try:
         folder_descriptor = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
@@ -104,12 +107,12 @@ def find(recipe: Recipe) -> Snapshot:
         description = snapshot.read(descriptor)
         snapshot.verify(descriptor, description)
         if description.identity != identity(recipe.name, recipe.mark) or not unchanged(description):
-            raise NotPrepared("the snapshot is not of what is installed, or not for this machine: prepare it again")
+            raise NotPrepared("the snapshot is not of what is installed, or not for this machine")
         if not description.tested:
             raise NotPrepared("the snapshot did not pass its test here")
     except snapshot.Damaged as error:
         os.close(descriptor)
-        raise NotPrepared(f"{error}: prepare it again") from error
+        raise NotPrepared(str(error)) from error
     except BaseException:
         os.close(descriptor)
         raise
