@@ -64,3 +64,21 @@ def test_a_package_has_its_license_and_is_typed(package):
     assert (folder / "py.typed").exists()
     project = folder.parent.parent if folder.parent.name == "src" else folder.parent
     assert (project / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+def test_every_test_that_a_promise_names_is_there():
+    named = set(re.findall(r"`(test_\w+)`", text("SECURITY.md")))
+    assert len(named) > 60
+    folders = [
+        ROOT / "tests",
+        ROOT / "sandbox" / "tests",
+        ROOT / "plugins" / "qcow2" / "tests",
+        PACKAGES["instar_core"],
+    ]
+    if not all(folder.is_dir() for folder in folders):
+        pytest.skip("this is a copy without the other distributions")
+    there = set()
+    for folder in folders:
+        for path in folder.rglob("*.py"):
+            there |= set(re.findall(r"^ *def (test_\w+)", path.read_text(), re.MULTILINE))
+    assert sorted(named - there) == []

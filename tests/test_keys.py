@@ -221,3 +221,26 @@ def test_a_passphrase_that_opens_nothing_is_refused_in_the_words_of_qemu_img():
     coding = Coding("cipher", 512, False, {"cipher": "aes-xts-plain64", "key_size": 64})
     opened = keys.unlocked(image(coding), plan, b"one", Settings(sandbox="inline"))
     assert opened.codings[0].params["key"] == KEY
+
+
+def test_what_holds_a_key_is_not_what_forks(monkeypatch):
+    import instar_sandbox
+
+    from instar_core.dataplane.coding import DECODE, CodecPool
+    from instar_core.types import Coding
+
+    asked = []
+    real = instar_sandbox.start
+
+    def start(*arguments, **more):
+        asked.append((arguments[1].module, more.get("server")))
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(instar_sandbox, "start", start)
+    assert keys.unlock(make_plan(KEY, [b"one"]), b"one", Settings(sandbox="process")) == KEY
+    params = {"cipher": "aes-xts-plain64", "key_size": len(KEY), "key": KEY}
+    with CodecPool("process") as pool:
+        for coding in (Coding("cipher", 512, params=params), Coding("zlib", 512)):
+            pool.job(DECODE, coding)
+    program = "instar_core.worker.codec"
+    assert asked == [("instar_core.worker.key", True), (program, True), (program, None)]

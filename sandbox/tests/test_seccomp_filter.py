@@ -25,8 +25,8 @@ GUARDED = {
 }
 
 
-def verdict(machine, files, number, *arguments, architecture=None):
-    code = list(struct.iter_unpack("<HBBI", filter.program(machine, files, PID)))
+def verdict(machine, files, number, *arguments, architecture=None, processor=None):
+    code = list(struct.iter_unpack("<HBBI", filter.program(machine, files, PID, processor)))
     words = [*arguments, *(0,) * (6 - len(arguments))]
     data = struct.pack("<IIQ6Q", number, architecture or filter.ARCHITECTURES[machine], 0, *words)
     accumulator = at = 0
@@ -132,3 +132,25 @@ def test_a_process_can_only_abort_itself(decide):
 
 def test_the_filter_fits_a_kernels_limit(machine):
     assert len(filter.program(machine, 4096, PID)) // 8 <= 4096
+
+
+def test_a_monitor_may_run_its_processor_and_nothing_else(machine):
+    ioctl = TABLES[machine]["ioctl"]
+    assert verdict(machine, 2, ioctl, 7, filter.KVM_RUN, processor=7) == ALLOW
+    for descriptor in (*range(7), 8, MINUS_ONE):
+        assert verdict(machine, 2, ioctl, descriptor, filter.KVM_RUN, processor=7) == KILL
+    for request in (
+        *range(0xAE00, 0xAE80),
+        *range(0xAE81, 0xAF00),
+        0x4020AE46,
+        0x4090AE82,
+        0x4138AE84,
+        0x5401,
+        MINUS_ONE,
+    ):
+        assert verdict(machine, 2, ioctl, 7, request, processor=7) == KILL
+    for descriptor in range(10):
+        assert verdict(machine, 2, ioctl, descriptor, filter.KVM_RUN) == KILL
+    for number in range(512):
+        if number != ioctl:
+            assert verdict(machine, 2, number, processor=7) == verdict(machine, 2, number)
