@@ -1,4 +1,4 @@
-"""python -m bench [--quick] [--only GLOB] [--runs N] [--json FILE]: instar against qemu-img, on this machine."""
+"""python -m bench [--quick] [--only GLOB] [--runs N] [--sandbox NAME] [--json FILE]: instar against qemu-img, here."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bench.compare import carry_out
 from bench.images import QUICK, Images, Scale
 
 RUNS = 5
+SANDBOXES = {"process": ("process",), "kvm": ("kvm",), "both": ("process", "kvm")}
 
 
 def parse() -> argparse.Namespace:
@@ -23,6 +24,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="smaller images: a look, not a measurement")
     parser.add_argument("--only", action="append", metavar="GLOB", help="cases whose name fits; may be repeated")
     parser.add_argument("--runs", type=int, default=RUNS, metavar="N", help=f"runs of each program (default {RUNS})")
+    parser.add_argument(
+        "--sandbox",
+        choices=SANDBOXES,
+        default="process",
+        help="where instar parses (default process); kvm needs what `instar sandbox prepare` makes",
+    )
     parser.add_argument("--json", metavar="FILE", help="also write every figure there")
     parser.add_argument(
         "--folder", metavar="DIR", help="where images are made (default: the system's temporary folder)"
@@ -52,7 +59,8 @@ def main() -> int:
     facts = programs.described(found)
     print(*(f"{name}: {text}" for name, text in facts.items()), sep="\n")
     scale = QUICK if asked.quick else Scale()
-    print(f"runs: {asked.runs} ({'quick' if asked.quick else 'full'}); sizes: {scale._asdict()}\n", flush=True)
+    kind = "quick" if asked.quick else "full"
+    print(f"runs: {asked.runs} ({kind}); sandbox: {asked.sandbox}; sizes: {scale._asdict()}\n", flush=True)
     begin = time.monotonic()
     results = []
     with tempfile.TemporaryDirectory(prefix="instar-bench.", dir=asked.folder) as folder:
@@ -60,7 +68,7 @@ def main() -> int:
         images = Images(folder, found, scale)
         for number, case in enumerate(chosen, 1):
             print(f"{number}/{len(chosen)} {case.name}", file=sys.stderr, flush=True)
-            results.append(carry_out(case, images, found, asked.runs))
+            results += carry_out(case, images, found, asked.runs, SANDBOXES[asked.sandbox])
     print(*table.lines(results), sep="\n")
     load = ", ".join(f"{each:.2f}" for each in os.getloadavg())
     print(f"\n{time.monotonic() - begin:.0f} s; load average now {load}; ratios below 1: instar did better")

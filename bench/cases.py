@@ -13,7 +13,7 @@ class Case(NamedTuple):
 
     `ours` runs another command of ours instead: "instar" or "python" and its arguments. `made` is the format of what
     a run makes. `answers` says that both must print the same. `short` cases are run more often. With `memory` it is
-    the peak of memory that is compared, not the time.
+    the peak of memory that is compared, not the time. A case that does not `parse` anything has no sandbox.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Case(NamedTuple):
     answers: bool = False
     short: bool = False
     memory: bool = False
+    parses: bool = True
 
 
 def _convert(name: str, source: str, made: str, *options: str) -> Case:
@@ -43,8 +44,8 @@ STREAM = ("-o", "subformat=streamOptimized")
 ZSTD = ("-c", "-o", "compression_type=zstd")
 
 CASES = (
-    Case("start-python", INFO, ("python", "-c", "pass"), short=True),
-    Case("start-version", ("--version",), ("instar", "--version"), short=True),
+    Case("start-python", INFO, ("python", "-c", "pass"), short=True, parses=False),
+    Case("start-version", ("--version",), ("instar", "--version"), short=True, parses=False),
     Case("start-info", INFO, ("instar", *INFO), short=True),
     _info("raw", "small.raw"),
     _info("qcow2", "small.qcow2"),
@@ -73,6 +74,8 @@ CASES = (
     _convert("zlib-raw", "zlib.qcow2", "raw"),
     _convert("raw-zstd", "part.raw", "qcow2", *ZSTD),
     _convert("zstd-raw", "zstd.qcow2", "raw"),
+    _convert("large-zlib-raw", "zlib-large.qcow2", "raw"),
+    _convert("large-zstd-raw", "zstd-large.qcow2", "raw"),
     _convert("fragmented-raw", "fragmented.qcow2", "raw"),
     _convert("chain-raw", "top.qcow2", "raw"),
     _convert("sparse-raw", "sparse.qcow2", "raw"),

@@ -1,15 +1,16 @@
-"""One case carried out: first without a clock, to see that both programs give the same, then measured."""
+"""One case carried out: first without a clock, to see that all programs give the same, then measured."""
 
 from __future__ import annotations
 
 import os
 import statistics
 import subprocess
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from bench.cases import OUT, Case
 from bench.images import Images
-from bench.measure import Command, Failed, Pairs, Run, in_turns
+from bench.measure import Command, Failed, Run, Turns, in_turns
 from bench.memory import Peak
 from bench.programs import Programs
 
@@ -25,7 +26,8 @@ class Result(NamedTuple):
     """What came out for a case: `trouble` in words, or the two sides and the figures by name.
 
     Times in seconds, memory in bytes. `ratio` is that of the medians, `pairs` the median of the ratios of each pair of
-    runs; below 1 instar did better.
+    runs; below 1 instar did better. `jail` is the ratio to the same command with workers in jailed processes, where the
+    `sandbox` of this one is another.
     """
 
     case: str
@@ -38,82 +40,108 @@ class Result(NamedTuple):
     cpu: float = 0.0
     load: tuple[float, float] = (0.0, 0.0)
     exact: bool = True
+    sandbox: str = ""
+    jail: float = 0.0
     runs: dict[str, list[Any]] = {}  # noqa: RUF012  never changed
 
 
-def carry_out(case: Case, images: Images, programs: Programs, count: int) -> Result:
-    """The result of a case. What goes wrong with it is told in the result."""
+def carry_out(case: Case, images: Images, programs: Programs, count: int, sandboxes: Sequence[str]) -> list[Result]:
+    """The results of a case, one for each sandbox that it is to run in. What goes wrong with it is told in a result."""
     unit = "bytes" if case.memory else "seconds"
+    places = sandboxes if case.parses else sandboxes[:1]
     try:
-        ours, theirs = commands(case, images, programs)
-        verify(case, ours, theirs, programs)
+        theirs, *ours = commands(case, images, programs, places)
+        verify(case, theirs, ours, programs)
         if case.memory:
-            return weighed(case, ours, theirs)
-        return timed(case, in_turns(ours, theirs, count * (SHORT if case.short else 1)))
+            results = weighed(case, theirs, ours)
+        else:
+            results = timed(case, in_turns(theirs, ours, count * (SHORT if case.short else 1)))
     except (Failed, Different) as error:
-        return Result(case.name, unit, f"{type(error).__name__.lower()}: {error}")
+        return [Result(case.name, unit, f"{type(error).__name__.lower()}: {error}")]
+    if not case.parses:
+        return results
+    named = [result._replace(sandbox=place) for result, place in zip(results, places, strict=True)]
+    if places[0] != "process":
+        return named
+    return [named[0], *[result._replace(jail=result.ours / named[0].ours) for result in named[1:]]]
 
 
-def commands(case: Case, images: Images, programs: Programs) -> tuple[Command, Command]:
-    """Our command and theirs, with names in place of the words that stand for files."""
+def commands(case: Case, images: Images, programs: Programs, places: Sequence[str]) -> list[Command]:
+    """Their command and ours for each sandbox, with names in place of the words that stand for files."""
 
     def named(words: tuple[str, ...], folder: str) -> list[str]:
         made = os.path.join(folder, f"out.{case.made}")
         return [made if word == OUT else images.path(word[1:]) if word[:1] == "@" else word for word in words]
 
-    us, them = os.path.join(images.folder, "ours"), os.path.join(images.folder, "theirs")
-    if case.ours:
-        own = [programs.python if case.ours[0] == "python" else programs.instar, *named(case.ours[1:], us)]
-    else:
-        own = [programs.drop_in, *named(case.words, us)]
-    return Command(own, us), Command([programs.qemu_img, *named(case.words, them)], them)
+    them = os.path.join(images.folder, "theirs")
+    found = [Command([programs.qemu_img, *named(case.words, them)], them)]
+    for place in places:
+        us = os.path.join(images.folder, f"ours-{place}")
+        if case.ours:
+            own = [programs.python if case.ours[0] == "python" else programs.instar, *named(case.ours[1:], us)]
+        else:
+            own = [programs.drop_in, *named(case.words, us)]
+        found.append(Command(own, us, settings=(("INSTAR_SANDBOX", place),)))
+    return found
 
 
-def verify(case: Case, ours: Command, theirs: Command, programs: Programs) -> None:
-    """Both commands work and say or make the same; this is also what warms the caches. Raises Failed, Different."""
-    said = [f"{command.folder}.stdout" for command in (ours, theirs)]
-    for command, output in zip((ours, theirs), said, strict=True):
+def verify(case: Case, theirs: Command, ours: Sequence[Command], programs: Programs) -> None:
+    """All commands work and say or make the same; this is also what warms the caches. Raises Failed, Different."""
+    every = [theirs, *ours]
+    said = [f"{command.folder}.stdout" for command in every]
+    for command, output in zip(every, said, strict=True):
         command._replace(output=output).run()
-    if case.made:
-        words = [programs.qemu_img, "compare", "-f", case.made, "-F", case.made]
-        outputs = [os.path.join(command.folder, f"out.{case.made}") for command in (ours, theirs)]
-        judged = subprocess.run([*words, *outputs], capture_output=True, text=True, check=False)
-        if judged.returncode:
-            raise Different((judged.stdout + judged.stderr).strip())
-    if case.answers:
-        with open(said[0], "rb") as one, open(said[1], "rb") as other:
-            if one.read() != other.read():
-                raise Different("the two programs print different answers")
+    for command, output in zip(ours, said[1:], strict=True):
+        if case.made:
+            words = [programs.qemu_img, "compare", "-f", case.made, "-F", case.made]
+            outputs = [os.path.join(each.folder, f"out.{case.made}") for each in (command, theirs)]
+            judged = subprocess.run([*words, *outputs], capture_output=True, text=True, check=False)
+            if judged.returncode:
+                raise Different((judged.stdout + judged.stderr).strip())
+        if case.answers:
+            with open(said[0], "rb") as one, open(output, "rb") as other:
+                if one.read() != other.read():
+                    raise Different("the two programs print different answers")
 
 
-def timed(case: Case, pairs: Pairs) -> Result:
-    """The result that the runs amount to."""
+def timed(case: Case, turns: Turns) -> list[Result]:
+    """The results that the runs amount to, one for each of our commands."""
 
     def median(runs: list[Run], field: str) -> float:
         return float(statistics.median(getattr(run, field) for run in runs))
 
-    ours, theirs = median(pairs.ours, "wall"), median(pairs.theirs, "wall")
-    return Result(
-        case.name,
-        "seconds",
-        "",
-        ours,
-        theirs,
-        ours / theirs,
-        statistics.median(one.wall / other.wall for one, other in zip(pairs.ours, pairs.theirs, strict=True)),
-        median(pairs.ours, "cpu") / max(median(pairs.theirs, "cpu"), 1e-6),
-        pairs.load,
-        runs={"ours": [list(run) for run in pairs.ours], "theirs": [list(run) for run in pairs.theirs]},
-    )
+    results = []
+    theirs = median(turns.theirs, "wall")
+    for runs in turns.ours:
+        ours = median(runs, "wall")
+        results.append(
+            Result(
+                case.name,
+                "seconds",
+                "",
+                ours,
+                theirs,
+                ours / theirs,
+                statistics.median(one.wall / other.wall for one, other in zip(runs, turns.theirs, strict=True)),
+                median(runs, "cpu") / max(median(turns.theirs, "cpu"), 1e-6),
+                turns.load,
+                runs={"ours": [list(run) for run in runs], "theirs": [list(run) for run in turns.theirs]},
+            )
+        )
+    return results
 
 
-def weighed(case: Case, ours: Command, theirs: Command) -> Result:
+def weighed(case: Case, theirs: Command, ours: Sequence[Command]) -> list[Result]:
     """The peaks of memory of one run each."""
+    results = []
     load = os.getloadavg()[0]
-    ourselves, them = Peak(), Peak()
+    them = Peak()
     theirs.run(them)
-    ours.run(ourselves)
-    ratio = ourselves.bytes / max(them.bytes, 1)
-    loads = (load, os.getloadavg()[0])
-    exact = ourselves.exact and them.exact
-    return Result(case.name, "bytes", "", ourselves.bytes, them.bytes, ratio, ratio, 0.0, loads, exact)
+    for command in ours:
+        us = Peak()
+        command.run(us)
+        ratio = us.bytes / max(them.bytes, 1)
+        loads = (load, os.getloadavg()[0])
+        exact = us.exact and them.exact
+        results.append(Result(case.name, "bytes", "", us.bytes, them.bytes, ratio, ratio, 0.0, loads, exact))
+    return results

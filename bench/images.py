@@ -121,6 +121,8 @@ RECIPES: dict[str, Callable[[Images, str], None]] = {
     "part.raw": lambda images, path: mixed(path, images.scale.coded),
     "zlib.qcow2": converted("part.raw", "qcow2", "-c"),
     "zstd.qcow2": converted("part.raw", "qcow2", "-c", "-o", "compression_type=zstd"),
+    "zlib-large.qcow2": converted("mixed.raw", "qcow2", "-c", "-m", "2", "-W"),
+    "zstd-large.qcow2": converted("mixed.raw", "qcow2", "-c", "-m", "2", "-W", "-o", "compression_type=zstd"),
     "stream.vmdk": converted("part.raw", "vmdk", "-o", "subformat=streamOptimized"),
     "middle.qcow2": overlay("mixed.qcow2", 0),
     "top.qcow2": overlay("middle.qcow2", MIB),

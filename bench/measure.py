@@ -1,4 +1,4 @@
-"""Running programs: one run with its figures, and both programs in turns."""
+"""Running programs: one run with its figures, and all programs in turns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import select
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 PATIENCE = 900
@@ -27,11 +27,13 @@ class Run(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command line, the folder that it may write into (emptied after each run), where its output goes."""
+    """A command line, the folder that it may write into (emptied after each run), where its output goes, and what is
+    added to its environment."""
 
     words: list[str]
     folder: str
     output: str = os.devnull
+    settings: tuple[tuple[str, str], ...] = ()
 
     def run(self, watch: Callable[[int], None] | None = None) -> Run:
         """The command has run to its end and left nothing behind. Raises Failed.
@@ -42,6 +44,7 @@ class Command(NamedTuple):
         os.mkdir(self.folder)
         errors = os.path.join(self.folder, "stderr")
         environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+        environment.update(self.settings)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         begin = time.perf_counter()
         pid = os.posix_spawn(  # subprocess would add its own millisecond to both sides
@@ -78,18 +81,20 @@ def _wait(pid: int) -> None:
         os.close(handle)
 
 
-class Pairs(NamedTuple):
-    """Runs of ours and theirs taken in turns, and the one-minute load average before and after."""
+class Turns(NamedTuple):
+    """Runs of theirs and of each of ours taken in turns, and the one-minute load average before and after."""
 
-    ours: list[Run]
     theirs: list[Run]
+    ours: list[list[Run]]
     load: tuple[float, float]
 
 
-def in_turns(ours: Command, theirs: Command, count: int) -> Pairs:
-    """`count` runs of each, A B A B and so on. Raises Failed."""
-    made = Pairs([], [], (os.getloadavg()[0], 0.0))
-    for _ in range(count):
-        made.theirs.append(theirs.run())
-        made.ours.append(ours.run())
+def in_turns(theirs: Command, ours: Sequence[Command], count: int) -> Turns:
+    """`count` runs of each, A B C, B C A and so on, so that none always runs after the same one. Raises Failed."""
+    made = Turns([], [[] for _ in ours], (os.getloadavg()[0], 0.0))
+    every = [(theirs, made.theirs), *zip(ours, made.ours, strict=True)]
+    for turn in range(count):
+        first = turn % len(every)
+        for command, runs in every[first:] + every[:first]:
+            runs.append(command.run())
     return made._replace(load=(made.load[0], os.getloadavg()[0]))

@@ -58,6 +58,24 @@ def proportional(pid: int) -> int:
     return 0
 
 
+def own(pid: int) -> int:
+    """Bytes of the process that it has made or changed itself and shares with nobody. 0 where the kernel does not tell.
+
+    Pages of a file that nobody else maps just now are not among them.
+    """
+    total = dirty = 0
+    try:
+        with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("Private_Dirty:"):
+                    dirty = int(line.split()[1]) * 1024
+                elif line.startswith("Anonymous:"):
+                    total += min(dirty, int(line.split()[1]) * 1024)
+    except (PermissionError, FileNotFoundError, ProcessLookupError):
+        return 0
+    return total
+
+
 def resident(pid: int) -> int:
     """Resident set size in bytes; 0 for a process that is gone."""
     try:

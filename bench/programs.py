@@ -65,8 +65,13 @@ def described(programs: Programs) -> dict[str, str]:
         "qemu-img": _first_line(programs.qemu_img, "--version"),
         "instar": _first_line(programs.instar, "--version") + _how_installed(programs.instar),
         "python": _first_line(programs.python, "--version"),
-        "machine": f"{_processor()}, {os.cpu_count()} processors, Linux {platform.release()}",
+        "machine": machine(),
     }
+
+
+def machine() -> str:
+    """Processor and kernel."""
+    return f"{_processor()}, {os.cpu_count()} processors, Linux {platform.release()}"
 
 
 def _first_line(*words: str) -> str:

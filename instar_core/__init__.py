@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from instar_core.operations.info import info as info
     from instar_core.operations.map import map_ as map  # noqa: F401
     from instar_core.operations.measure import measure as measure
+    from instar_core.pool import Pool as Pool
     from instar_core.settings import Settings as Settings
     from instar_core.source import Image as Image
     from instar_core.source import Source as Source
@@ -49,6 +50,8 @@ def __getattr__(name: str) -> Any:
 
     if name in ("open", "Disk"):
         return _from("instar_core.disk", name)
+    if name == "Pool":
+        return _from("instar_core.pool", name)
     if name in _OPERATIONS:
         module = f"instar_core.operations.{name}"
         __import__(module)

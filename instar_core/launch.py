@@ -23,6 +23,8 @@ else:
     from instar_core.record import NamedTuple
 
 PROGRAM = "instar_core.worker.format"
+LARGEST_IMAGE = 1024
+"""GiB beyond which an image gets no more CPU time."""
 
 
 class Begun(NamedTuple):
@@ -68,12 +70,16 @@ def start(
             "options": dict(options or {}),
         }
     )
+    descriptors = [device.descriptor for device in devices]
+    bounds = budget(operation, devices, settings)
     try:
+        if settings.pool is not None and devices and settings.pool.serves(settings):
+            return settings.pool.session(argument, descriptors, bounds)
         return instar_sandbox.start(
             settings.sandbox,
             instar_sandbox.Program(PROGRAM, argument),
-            [device.descriptor for device in devices],
-            budget(operation, devices, settings),
+            descriptors,
+            bounds,
             snapshot=guests.snapshot(guests.LEAN, settings.sandbox),
         )
     except instar_sandbox.JailError as error:
@@ -85,5 +91,5 @@ def budget(operation: str, devices: Sequence[Device], settings: Settings) -> ins
     cpu = limits.WORKER_CPU
     if operation in ("map", "check", "convert", "write"):
         size = sum(device.size for device in devices)
-        cpu = limits.MAP_CPU + limits.MAP_CPU_PER_GIB * min(size // limits.GIB, 1024)
+        cpu = limits.MAP_CPU + limits.MAP_CPU_PER_GIB * min(size // limits.GIB, LARGEST_IMAGE)
     return instar_sandbox.Limits(cpu, limits.WORKER_MEMORY, settings.timeout)

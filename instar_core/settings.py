@@ -5,6 +5,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NamedTuple
+
+    from instar_core.pool import Pool
 else:
     from instar_core.record import NamedTuple
 
@@ -30,6 +32,8 @@ class Settings(NamedTuple):
     """Wall-clock seconds for the whole operation."""
     force_share: bool = False
     """Neither take nor honour image locks (reading only)."""
+    pool: Pool | None = None
+    """Sandboxes that stand ready, for sessions that parse images."""
 
 
 DEFAULTS = Settings()

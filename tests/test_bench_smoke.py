@@ -67,7 +67,7 @@ def test_outputs_that_differ_are_told_and_not_measured(tmp_path: Path) -> None:
         found = programs.find()
         words = ("info", "@small.qcow2")
         case = Case("differs", words, ("instar", *words, "--output=json"), answers=True)
-        result = carry_out(case, Images(sys.argv[1], found, QUICK), found, 1)
+        (result,) = carry_out(case, Images(sys.argv[1], found, QUICK), found, 1, ["process"])
         print(result.trouble, result.runs)
     """
     done = subprocess.run(
@@ -78,3 +78,63 @@ def test_outputs_that_differ_are_told_and_not_measured(tmp_path: Path) -> None:
 
 def test_an_unknown_case_is_refused() -> None:
     assert bench("--only", "nothing-of-this-name").returncode == 2
+
+
+def test_a_case_that_parses_nothing_is_measured_once_and_others_in_every_sandbox(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        sys.path.insert(0, ".")
+        from bench import programs
+        from bench.cases import CASES
+        from bench.compare import carry_out
+        from bench.images import QUICK, Images
+        found = programs.find()
+        images = Images(sys.argv[1], found, QUICK)
+        for name in ("start-version", "start-info"):
+            case = next(case for case in CASES if case.name == name)
+            for result in carry_out(case, images, found, 1, ["process", "auto"]):
+                print(name, result.sandbox, result.jail > 0, len(result.runs["ours"]), result.trouble)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert [line.rstrip() for line in done.stdout.splitlines()] == [
+        "start-version  False 4",
+        "start-info process False 4",
+        "start-info auto True 4",
+    ]
+
+
+def test_no_command_always_runs_after_the_same_one(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    code = """if True:
+        import os, shutil, sys
+        sys.path.insert(0, ".")
+        from bench.measure import Command, in_turns
+        log = sys.argv[1]
+        made = [Command([shutil.which("sh"), "-c", f"echo {name} >>{log}"], f"{log}.{name}") for name in "abc"]
+        turns = in_turns(made[0], made[1:], 3)
+        print(len(turns.theirs), *[len(runs) for runs in turns.ours])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(log)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["3", "3", "3"]
+    assert log.read_text().split() == list("abcbcacab")
+
+
+def test_guests_are_measured_beside_jailed_processes(tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.sandbox", "--runs", "1", "--json", str(told)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    if done.returncode == 2:
+        pytest.skip(f"no guests here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(told.read_text())
+    assert len(rows) == 10
+    for row in rows:
+        assert row["name"] in done.stdout
+        assert all(figure > 0 for figure in [*row["process"], *row["kvm"]]), row
+        assert row["kvm"]

@@ -24,19 +24,48 @@ KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH")
 BOOT = "import sys; sys.path[:] = sys.argv[1:]; from instar_sandbox.server import main; main()"
 
 
+SHUT_BOTH = 2
+"""socket.SHUT_RDWR. Closing alone would not tell the server, while a process forked off has a copy of the socket."""
+
+
 class ServedChild:
     """A child of the fork server; its end is heard from a pipe."""
 
-    __slots__ = ("_number", "_server", "_status")
+    __slots__ = ("_control", "_number", "_server", "_status")
 
-    def __init__(self, owner: ForkServer, number: int, status: int) -> None:
+    def __init__(self, owner: ForkServer, control: socket.socket, number: int, status: int) -> None:
         self._server = owner
+        self._control = control
         self._number = number
         self._status = status
 
+    @property
+    def orphaned(self) -> bool:
+        """The server that forked the child is gone, so that the child dies as well, if it has not yet.
+
+        The kernel closes the server's socket before it kills the server's children: who has seen one of these end sees
+        this of all others.
+        """
+        import select
+
+        poll = select.poll()
+        try:
+            poll.register(self._control, 0)
+        except ValueError:  # closed: there is a newer server
+            return True
+        return bool(poll.poll(0))
+
+    def kill(self) -> None:
+        """The child is as good as dead; end() will not have to wait for long. Any thread may do this at any time."""
+        self._server.kill(self._number)
+
+    def fileno(self) -> int:
+        """What is readable once the child is reaped, until end()."""
+        return self._status
+
     def end(self) -> tuple[int | None, float]:
         """The child is dead and reaped; nothing is known of its end if the server is gone too."""
-        self._server.kill(self._number)
+        self.kill()
         try:
             report = os.read(self._status, server.REPORT.size)
         finally:
@@ -59,23 +88,30 @@ class ForkServer:
         self._socket: socket.socket | None = None
         self._number = 0
         self._path: list[str] = []
+        self._preloaded: set[str] = set()
 
-    def launch(self, order: server.Order, ends: Sequence[int], files: Sequence[int]) -> ServedChild:
-        """A child with these pipe ends (input, output) and files. Raises NoPlatform if no server can be started."""
+    def launch(
+        self, order: server.Order, ends: Sequence[int], files: Sequence[int], preload: Sequence[str] = ()
+    ) -> ServedChild:
+        """A child with these pipe ends (input, output) and files, forked from a server that has the modules `preload`.
+
+        Raises NoPlatform if no server can be started.
+        """
         if self._owner not in (0, os.getpid()):  # forked off: the lock may be held by a thread that is not here
             self._lock = _thread.allocate_lock()
         hear, tell = os.pipe()
         try:
             with self._lock:
                 self._number = self._number + 1 & 0xFFFFFFFF
-                numbered = order.with_number(self._number)
                 descriptors = [*ends, tell, *files]
                 control = self._socket if self._owner == os.getpid() else None
+                control = control or self._start()
                 try:
-                    self._send(control or self._start(), numbered, descriptors)
+                    self._send(control, order, descriptors, preload)
                 except (BrokenPipeError, ConnectionResetError):
-                    self._send(self._start(), numbered, descriptors)
-                return ServedChild(self, self._number, hear)
+                    control = self._start()
+                    self._send(control, order, descriptors, preload)
+                return ServedChild(self, control, self._number, hear)
         except BaseException:
             os.close(hear)
             raise
@@ -83,13 +119,16 @@ class ForkServer:
             os.close(tell)
 
     def kill(self, number: int) -> None:
-        """The child of this number is as good as dead, if it still runs."""
-        with self._lock:
-            if self._socket is not None and self._owner == os.getpid():
-                try:
-                    self._socket.send(server.kill_message(number))
-                except (BrokenPipeError, ConnectionResetError):  # then its children are dead already
-                    return
+        """The child of this number is as good as dead, if it still runs.
+
+        Takes no lock: it may be called while launch() runs in this very thread, by the end of a forgotten session.
+        """
+        control = self._socket
+        if control is not None and self._owner == os.getpid():
+            try:
+                control.send(server.kill_message(number))
+            except OSError:  # the server is gone, and its children are with it
+                return
 
     def stop(self) -> None:
         """The server, and every child of it, is gone."""
@@ -101,16 +140,22 @@ class ForkServer:
         """Process id of the server, 0 before it is first needed."""
         return self._pid
 
-    def _send(self, control: socket.socket, order: server.Order, descriptors: Sequence[int]) -> None:
+    def _send(
+        self, control: socket.socket, order: server.Order, descriptors: Sequence[int], preload: Sequence[str]
+    ) -> None:
         import socket
 
         path = absolute_path()
         if path != self._path:
             control.send(server.path_message(path))
             self._path = path
+        missing = [module for module in preload if module not in self._preloaded]
+        if missing:
+            control.send(server.preload_message(missing))
+            self._preloaded.update(missing)
         for at in range(0, len(descriptors), server.AT_ONCE):
             piece = descriptors[at : at + server.AT_ONCE]
-            message = order.message(len(descriptors)) if at == 0 else server.MORE
+            message = order.message(self._number, len(descriptors)) if at == 0 else server.MORE
             socket.send_fds(control, [message], piece)
 
     def _start(self) -> socket.socket:
@@ -136,17 +181,26 @@ class ForkServer:
         self._socket = ours
         self._owner = os.getpid()
         self._path = path
+        self._preloaded = set()
         return ours
 
     def _forget(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-            if self._owner == os.getpid():
-                try:
-                    os.waitpid(self._pid, 0)
-                except ChildProcessError:
-                    return
+        control, self._socket = self._socket, None
+        if control is None:
+            return
+        if self._owner != os.getpid():
+            control.close()
+            return
+        try:
+            control.shutdown(SHUT_BOTH)
+        except OSError:  # the server has gone before
+            pass
+        finally:
+            control.close()
+        try:
+            os.waitpid(self._pid, 0)
+        except ChildProcessError:  # someone else in this program waits for every child
+            return
 
 
 def absolute_path() -> list[str]:
@@ -167,8 +221,9 @@ def start(
     snapshot: Snapshot | None = None,
 ) -> PipeSession:
     """A session with a new child of the fork server: a guest that goes on from the snapshot, if there is one."""
-    guest = snapshot is not None
-    order = server.Order(0, limits.cpu, limits.memory, max_frame, program.module, tuple(unsafe_walls_off), guest)
+    order = server.Order(
+        limits.cpu, limits.memory, max_frame, program.module, tuple(unsafe_walls_off), guest_of(snapshot)
+    )
     files = [*([snapshot.descriptor] if snapshot else []), *descriptors]
     theirs_in, ours_out, ours_in, theirs_out = process.pipes()
     try:
@@ -181,13 +236,20 @@ def start(
         os.close(theirs_in)
         os.close(theirs_out)
     session = PipeSession(worker, ours_in, ours_out, limits, max_frame)
-    if guest:
+    if snapshot is not None:
         from instar_sandbox.kvm.start import introduce as introduce_guest
 
         introduce_guest(session, program, max_frame, len(descriptors))
     else:
         introduce(session, program.module.encode(), program.argument)
     return session
+
+
+def guest_of(snapshot: Snapshot | None) -> int:
+    """How an order says that the child is a guest of this snapshot."""
+    if snapshot is None:
+        return server.NO_GUEST
+    return server.GUEST_IN_LARGE_PAGES if snapshot.description.large else server.GUEST
 
 
 def introduce(session: PipeSession, *frames: Buffer) -> None:

@@ -15,6 +15,7 @@ from instar_sandbox.program import Limits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
     from typing import NoReturn
 
 CONTROL = 3
@@ -23,10 +24,12 @@ AT_ONCE = 200
 """Descriptors in one packet; the kernel takes 253."""
 PACKET = 128 << 10
 
-START, KILL, MORE, PATH = b"S", b"K", b"M", b"P"
-HEAD = Struct("<IIQII?")
-"""Number, CPU seconds, bytes of memory, largest frame, count of descriptors, whether the first file is a snapshot;
+START, KILL, MORE, PATH, PRELOAD = b"S", b"K", b"M", b"P", b"I"
+HEAD = Struct("<IIQIIB?")
+"""Number, CPU seconds, bytes of memory, largest frame, count of descriptors, guest, whether it is to stand ready;
 module and walls follow as text."""
+NO_GUEST, GUEST, GUEST_IN_LARGE_PAGES = 0, 1, 2
+"""Whether the first file is the snapshot of a guest, and how that is restored."""
 NUMBER = Struct("<I")
 REPORT = Struct("<id")
 """Wait status (negative: no process could be made, errno), CPU seconds."""
@@ -35,45 +38,54 @@ FIXED = 3
 
 
 class Order:
-    """What a child is to be."""
+    """What a child is to be. One that is to stand ready has a socket as its last file, and gets its others there."""
 
-    __slots__ = ("cpu", "descriptors", "expected", "guest", "max_frame", "memory", "module", "number", "walls_off")
+    __slots__ = (
+        "cpu",
+        "descriptors",
+        "expected",
+        "guest",
+        "max_frame",
+        "memory",
+        "module",
+        "number",
+        "ready",
+        "walls_off",
+    )
 
     def __init__(
         self,
-        number: int,
         cpu: int,
         memory: int,
         max_frame: int,
         module: str,
         walls_off: tuple[str, ...] = (),
-        guest: bool = False,
+        guest: int = NO_GUEST,
+        ready: bool = False,
     ) -> None:
-        self.number = number
         self.cpu = cpu
         self.memory = memory
         self.max_frame = max_frame
         self.module = module
         self.walls_off = walls_off
         self.guest = guest
+        self.ready = ready
+        self.number = 0
         self.expected = 0
         self.descriptors: list[int] = []
 
-    def with_number(self, number: int) -> Order:
-        """The same under another number."""
-        return Order(number, self.cpu, self.memory, self.max_frame, self.module, self.walls_off, self.guest)
-
-    def message(self, descriptors: int) -> bytes:
+    def message(self, number: int, descriptors: int) -> bytes:
         """The packet that parse() reads."""
-        head = HEAD.pack(self.number, self.cpu, self.memory, self.max_frame, descriptors, self.guest)
+        head = HEAD.pack(number, self.cpu, self.memory, self.max_frame, descriptors, self.guest, self.ready)
         return START + head + " ".join((self.module, *self.walls_off)).encode()
 
 
 def parse(packet: bytes) -> Order:
     """The order in a packet."""
-    number, cpu, memory, max_frame, descriptors, guest = HEAD.unpack_from(packet, 1)
+    number, cpu, memory, max_frame, descriptors, guest, ready = HEAD.unpack_from(packet, 1)
     module, *walls_off = packet[1 + HEAD.size :].decode().split(" ")
-    order = Order(number, cpu, memory, max_frame, module, tuple(walls_off), guest)
+    order = Order(cpu, memory, max_frame, module, tuple(walls_off), guest, ready)
+    order.number = number
     order.expected = descriptors
     return order
 
@@ -88,13 +100,19 @@ def path_message(path: list[str]) -> bytes:
     return PATH + "\0".join(path).encode("utf-8", "surrogateescape")
 
 
+def preload_message(modules: Sequence[str]) -> bytes:
+    """The packet after which the server, and so every child, has these modules."""
+    return PRELOAD + "\0".join(modules).encode()
+
+
 def main() -> NoReturn:
     """Serves until the socket's other end is closed."""
     import select
     import signal
     import socket
 
-    import instar_sandbox.jail.child  # noqa: F401  in memory before the first order
+    import instar_sandbox.jail.child
+    import instar_sandbox.jail.order  # noqa: F401  in memory before the first order
     from instar_sandbox.jail import descriptors, limits
 
     control = socket.socket(fileno=os.dup(CONTROL))
@@ -154,6 +172,8 @@ class Service:
         kind = packet[:1]
         if kind == PATH:
             sys.path[:] = packet[1:].decode("utf-8", "surrogateescape").split("\0")
+        elif kind == PRELOAD:
+            preload(packet[1:].decode().split("\0"))
         elif kind == KILL:
             self.kill(NUMBER.unpack_from(packet, 1)[0])
         elif kind == START:
@@ -195,8 +215,12 @@ class Service:
                 if order.guest:
                     from instar_sandbox.kvm import monitor
 
-                    monitor.run(input, output, files[1:], files[0], None, limits, server, order.walls_off)
-                child.run(None, input, output, files, limits, server, order.max_frame, order.walls_off)
+                    monitor.run(
+                        input, output, files[1:], files[0], None, limits, server, order.walls_off,
+                        large=order.guest == GUEST_IN_LARGE_PAGES, ready=order.ready,
+                    )  # fmt: skip
+                ready = order.module if order.ready else None
+                child.run(None, input, output, files, limits, server, order.max_frame, order.walls_off, ready)
             self._pids[order.number] = pid
             self._status[pid] = status
         for descriptor in (input, output, *files):
@@ -215,6 +239,15 @@ class Service:
             with suppress(BrokenPipeError):  # nobody waits for it any more
                 os.write(pipe, REPORT.pack(status, usage.ru_utime + usage.ru_stime))
             os.close(pipe)
+
+
+def preload(modules: Sequence[str]) -> None:
+    """What can be imported of these is. A failure harms nobody here: a program that needs the module will say so."""
+    for module in modules:
+        try:
+            __import__(module)
+        except BaseException:  # noqa: S112  one that exits when it is imported, too
+            continue
 
 
 if __name__ == "__main__":

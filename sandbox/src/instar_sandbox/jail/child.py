@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import sys
 
 from instar_sandbox.errors import WallError
@@ -36,8 +37,13 @@ def run(
     parent: int,
     max_frame: int,
     unsafe_walls_off: Collection[str] = (),
+    ready: str | None = None,
 ) -> NoReturn:
-    """The program has run behind walls, and the process has ended. Without a program, the channel brings it first."""
+    """The program has run behind walls, and the process has ended. Without a program, the channel brings it first.
+
+    With `ready`, a module, the one file is a socket: the process retires and waits there for its order, which brings
+    its files; then the channel brings the argument. What prepare() may need is imported before.
+    """
     code = EXIT_FAILED
     channel = None
     try:
@@ -52,16 +58,10 @@ def run(
             limits.work(limits_of.cpu, limits_of.memory)
         for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
             os.environ[name] = "1"  # threads of a library would stand outside some of the walls
-        if program is None:
-            module, argument = channel.receive().decode(), channel.receive()
+        if ready is None:
+            serve(program, channel, numbers, parent, unsafe_walls_off)
         else:
-            module, argument = program.module, program.argument
-        __import__(module)
-        code_of = sys.modules[module]
-        state = code_of.prepare(argument, numbers)
-        descriptors.close_from(descriptors.FIRST + len(numbers))
-        raise_walls(len(numbers), parent, unsafe_walls_off)
-        code_of.serve(state, channel)
+            stand_ready(ready, channel, numbers[0], parent, unsafe_walls_off)
         code = 0
     except MemoryError:
         code = EXIT_MEMORY
@@ -73,6 +73,38 @@ def run(
         _say(channel, output, SAY_FAILED, f"{type(error).__name__}: {error}", max_frame)
     finally:
         os._exit(code)
+
+
+def serve(
+    program: Program | None, channel: Channel, files: tuple[int, ...], parent: int, unsafe_walls_off: Collection[str]
+) -> None:
+    """The program has run to its end, prepared outside the walls."""
+    if program is None:
+        module, argument = channel.receive().decode(), channel.receive()
+    else:
+        module, argument = program.module, program.argument
+    __import__(module)
+    code = sys.modules[module]
+    state = code.prepare(argument, files)
+    descriptors.close_from(descriptors.FIRST + len(files))
+    raise_walls(len(files), parent, unsafe_walls_off)
+    code.serve(state, channel)
+
+
+def stand_ready(module: str, channel: Channel, control: int, parent: int, unsafe_walls_off: Collection[str]) -> None:
+    """The program has run to its end, prepared behind all walls but the last, when an order came on the socket."""
+    from instar_sandbox.jail import order
+
+    __import__(module)
+    code = sys.modules[module]
+    retire(parent, unsafe_walls_off)
+    cpu, files = order.wait(control)
+    if LIMITS not in unsafe_walls_off:
+        limits.bound(resource.RLIMIT_CPU, cpu, cpu + 1)
+    numbers = order.place(files)
+    state = code.prepare(channel.receive(), numbers)
+    seal(len(numbers), unsafe_walls_off)
+    code.serve(state, channel)
 
 
 def raise_walls(files: int, parent: int, unsafe_walls_off: Collection[str] = ()) -> None:

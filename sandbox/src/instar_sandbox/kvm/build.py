@@ -23,6 +23,7 @@ MEMORY = 1 << 30
 """Bytes of the guest that boots; what it did not touch is not part of the snapshot."""
 
 ENVIRONMENT = {
+    "INSTAR_SANDBOX_GUEST": "1",
     "LC_ALL": "C.UTF-8",
     "PATH": "/usr/bin:/bin",
     "OPENBLAS_NUM_THREADS": "1",
@@ -65,6 +66,7 @@ def build(
         made.extents = [(address, length, 0) for address, length in snapshot.extents(memory, space)]
         made.files, made.identity = allowed.opened, identity
         made.large = made.tested = False
+        made.features = machine.features
         snapshot.write(descriptor, made, memory)
         return made
     finally:

@@ -123,11 +123,12 @@ class Calls:
         return place
 
     def madvise(self, address: int, length: int, advice: int, *_: int) -> int:
-        """MADV_DONTNEED empties; all else is only advice."""
+        """MADV_DONTNEED empties whole pages; all else is only advice."""
         if advice == MADV_DONTNEED:
-            if address % layout.PAGE or address < layout.MAPPINGS or address + length > self.memory.size:
+            size = -(-length // layout.PAGE) * layout.PAGE
+            if address % layout.PAGE or address < layout.MAPPINGS or address + size > self.memory.size:
                 return -numbers.EINVAL
-            self.memory.zero(address, length)
+            self.memory.zero(address, size)
         return 0
 
     def brk(self, end: int, *_: int) -> int:
@@ -177,8 +178,10 @@ class Calls:
         return 0
 
     def vectors(self, place: int, count: int) -> list[memoryview]:
-        """The pieces of memory that an array of struct iovec names."""
+        """The pieces of memory that an array of struct iovec names: all together no more than the guest has."""
         if count > MOST_VECTORS:
             raise GuestFault(f"the guest gave {count} pieces of memory at once")
-        words = self.memory.words(place, 2 * count)
+        words = self.memory.words(place, 2 * count) if count else ()
+        if sum(words[1::2]) > self.memory.size:
+            raise GuestFault("the guest gave more bytes at once than it has")
         return [self.memory.part(words[at], words[at + 1]) for at in range(0, 2 * count, 2) if words[at + 1]]

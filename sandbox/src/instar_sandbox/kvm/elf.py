@@ -57,10 +57,17 @@ def load(descriptor: int, memory: GuestMemory, space: Space, *, program: bool) -
     _, kind, machine, _, entry, table, _, _, _, size, count, *_ = HEADER.unpack(head)
     if machine != X86_64 or kind not in (FIXED, RELOCATABLE) or size != SEGMENT.size:
         raise BackendError("the interpreter is not a program for x86-64")
+    within = os.fstat(descriptor).st_size
+    if table + size * count > within:
+        raise BackendError("the interpreter is cut short")
     segments = list(SEGMENT.iter_unpack(os.pread(descriptor, size * count, table)))
     loads = [segment for segment in segments if segment[0] == LOAD]
     if not loads:
         raise BackendError("the interpreter has nothing to load")
+    named = [segment for segment in segments if segment[0] == INTERPRETER]
+    for _, _, offset, _, _, stored, _, _ in loads + named:
+        if offset + stored > within:
+            raise BackendError("the interpreter is cut short")
     length = max(address + wanted for _, _, _, address, _, _, wanted, _ in loads)
     base = 0
     if kind == RELOCATABLE:
@@ -68,12 +75,14 @@ def load(descriptor: int, memory: GuestMemory, space: Space, *, program: bool) -
         if place is None:
             raise BackendError("the interpreter does not fit into the guest")
         base = place
-    if base + length > (layout.HEAP_END if program else memory.size):
-        raise BackendError("the interpreter does not fit into the guest")
-    for _, _, offset, address, _, stored, _, _ in loads:
+    elif not program:
+        raise BackendError("the interpreter is loaded by a program that has a place of its own")
+    start, end = (layout.PROGRAM, layout.HEAP_END) if program else (base, memory.size)
+    for _, _, offset, address, _, stored, wanted, _ in loads:
+        if base + address < start or base + address + wanted > end or stored > wanted:
+            raise BackendError("the interpreter does not fit into the guest")
         read(descriptor, memory.part(base + address, stored), offset)
-    named = [os.pread(descriptor, segment[5], segment[2]) for segment in segments if segment[0] == INTERPRETER]
-    interpreter = os.fsdecode(named[0].rstrip(b"\0")) if named else ""
+    interpreter = os.fsdecode(os.pread(descriptor, named[0][5], named[0][2]).rstrip(b"\0")) if named else ""
     first = min(loads, key=lambda segment: segment[3])
     return Loaded(base, base + entry, base + first[3] - first[2] + table, count, base + length, interpreter)
 

@@ -64,10 +64,13 @@ class Machine:
     guest unprivileged, as one known backend has it; it is found out at the first exit.
     """
 
-    __slots__ = ("_features", "_run", "_vm", "stays_user", "vcpu")
+    __slots__ = ("_run", "_vm", "features", "stays_user", "vcpu")
 
-    def __init__(self, kvm: int, memory: GuestMemory) -> None:
-        """Raises BackendError where KVM refuses something."""
+    def __init__(self, kvm: int, memory: GuestMemory, features: bytes = b"") -> None:
+        """`features` is what the guest is told of its processor, all that there is unless it was asked for before.
+
+        Raises BackendError where KVM refuses something.
+        """
         self.stays_user: bool | None = None
         self._run: mmap.mmap | None = None
         self._vm = self.vcpu = -1
@@ -79,9 +82,9 @@ class Machine:
             fcntl.ioctl(self._vm, abi.SET_USER_MEMORY_REGION, region)
             self.vcpu = fcntl.ioctl(self._vm, abi.CREATE_VCPU, 0)
             self._run = mmap.mmap(self.vcpu, fcntl.ioctl(kvm, abi.GET_VCPU_MMAP_SIZE, 0))
-            self._features = features(kvm)
-            fcntl.ioctl(self.vcpu, abi.SET_CPUID2, bytearray(self._features))
-            fcntl.ioctl(self.vcpu, abi.SET_XCRS, abi.XCRS.pack(1, 0, 0, 0, extended_state(self._features)))
+            self.features = features or supported(kvm)
+            fcntl.ioctl(self.vcpu, abi.SET_CPUID2, bytearray(self.features))
+            fcntl.ioctl(self.vcpu, abi.SET_XCRS, abi.XCRS.pack(1, 0, 0, 0, extended_state(self.features)))
             self._set_special()
             self.set_msrs(
                 {abi.STAR: control.STAR, abi.LSTAR: layout.STUB, abi.SYSCALL_MASK: CLEARED_FLAGS, abi.FS_BASE: 0}
@@ -228,7 +231,7 @@ class Machine:
         tables += abi.TABLE.pack(layout.HIGH + layout.INTERRUPTS, 16 * layout.EXCEPTIONS - 1)
         special = bytearray(abi.SPECIAL_SIZE)
         fcntl.ioctl(self.vcpu, abi.GET_SREGS, special)
-        cr4 = CR4_ALWAYS | (CR4_FSGSBASE if has_fsgsbase(self._features) else 0)
+        cr4 = CR4_ALWAYS | (CR4_FSGSBASE if has_fsgsbase(self.features) else 0)
         *_, apic = abi.CONTROL.unpack_from(special, abi.SPECIAL_CONTROL)
         segments = code + data + none * 2 + none + data + task + local  # cs ds es fs gs ss tr ldt
         special[: abi.SPECIAL_TABLES] = segments
@@ -277,7 +280,7 @@ EXCEPTIONS = {
 }
 
 
-def features(kvm: int) -> bytes:
+def supported(kvm: int) -> bytes:
     """struct kvm_cpuid2 with all that KVM supports here. Raises OSError."""
     table = bytearray(abi.CPUID_HEAD.size + abi.CPUID_ENTRIES * abi.CPUID_ENTRY.size)
     abi.CPUID_HEAD.pack_into(table, 0, abi.CPUID_ENTRIES, 0)

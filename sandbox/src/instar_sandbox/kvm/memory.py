@@ -44,13 +44,17 @@ class GuestMemory:
 
     def part(self, address: int, length: int) -> memoryview:
         """The guest's own bytes at an address. Raises GuestFault unless all of them are user memory."""
-        if length < 0 or address < layout.PROGRAM or address + length > self.size:
+        if length < 0 or address < layout.PROGRAM or address + length > self._end(address):
             raise GuestFault(f"the guest gave an address that is not its own: {length} bytes at {address:#x}")
         return self.view[address : address + length]
 
+    def _end(self, address: int) -> int:
+        """Where the user memory ends that an address lies in: the page before the stack is nobody's."""
+        return layout.HEAP_END if address < layout.STACK_START else self.size
+
     def text(self, address: int) -> str:
         """A zero-terminated string, as a file name. Raises GuestFault for one that is too long."""
-        room = min(LONGEST_TEXT, max(0, self.size - address))
+        room = min(LONGEST_TEXT, max(0, self._end(address) - address))
         found, zero, _ = bytes(self.part(address, room)).partition(b"\0")
         if not zero:
             raise GuestFault(f"the guest gave a string without an end at {address:#x}")
@@ -67,15 +71,17 @@ class GuestMemory:
     def zero(self, address: int, length: int) -> None:
         """The bytes are zero."""
         part = self.part(address, length)
-        if length >= layout.LARGE and address >= self.fixed:
-            start = -(-address // layout.PAGE) * layout.PAGE
+        below = min(length, max(0, self.fixed - address))
+        if length - below < layout.LARGE:
+            below = length
+        else:  # back to the kernel, in whole pages
+            start = -(-(address + below) // layout.PAGE) * layout.PAGE
             end = (address + length) // layout.PAGE * layout.PAGE
             self._map.madvise(MADV_DONTNEED, self._offset + start, end - start)
-            part[: start - address] = bytes(start - address)
+            below = start - address
             part[end - address :] = bytes(address + length - end)
-            return
-        for at in range(0, length, len(ZEROS)):
-            piece = part[at : at + len(ZEROS)]
+        for at in range(0, below, len(ZEROS)):
+            piece = part[at : min(at + len(ZEROS), below)]
             piece[:] = ZEROS[: len(piece)]
 
     def large(self, start: int, end: int) -> None:

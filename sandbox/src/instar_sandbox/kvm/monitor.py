@@ -14,7 +14,7 @@ import resource
 import sys
 
 from instar_sandbox.errors import NoPlatform, WallError
-from instar_sandbox.jail import child, descriptors, limits, signals
+from instar_sandbox.jail import child, descriptors, limits, order, signals
 from instar_sandbox.kvm import layout, machine, restore, snapshot
 from instar_sandbox.kvm.errors import BackendError, GuestExited, GuestFault, GuestForbidden
 from instar_sandbox.kvm.output import Output
@@ -54,10 +54,14 @@ def run(
     limits_of: Limits,
     parent: int,
     unsafe_walls_off: Collection[str] = (),
+    *,
+    large: bool | None = None,
+    ready: bool = False,
 ) -> NoReturn:
     """The guest of the snapshot in descriptor `image` has run, and the process has ended.
 
-    Without its description, that is read first.
+    Without its description, that is read first; `large`, if given, overrides what it says. With `ready` the one file
+    is a socket: the restored guest stands still until an order comes there, which brings its files.
     """
     code = EXIT_FAILED
     says = Output(output)
@@ -74,14 +78,18 @@ def run(
             limits.work(limits_of.cpu, limits_of.memory)
         if description is None:
             description = snapshot.read(image)
-        shared = shared_memory(count)
+        if large is not None:
+            description.large = large
+        shared = {} if ready else shared_memory(count)
         kvm = machine.open_device()
         guest, memory, space = restore.restore(kvm, room(limits_of.memory), image, description)
         guest.detach(image)
         descriptors.close_from(image + 1)
         child.retire(parent, unsafe_walls_off)
         guest.warm()
-        child.seal(count, unsafe_walls_off, image)
+        if ready:
+            count = take_order(guest, unsafe_walls_off)
+        child.seal(count, unsafe_walls_off, guest.vcpu)
         serve(guest, SealedCalls(memory, space, says, count, shared), *description.call)
     except GuestExited as end:
         code = end.code
@@ -102,6 +110,15 @@ def run(
         _say(says, SAY_FAILED, f"the guest's monitor: {type(error).__name__}: {error}")
     finally:
         os._exit(code)
+
+
+def take_order(guest: Machine, unsafe_walls_off: Collection[str]) -> int:
+    """The order came on the socket FIRST; its files, whose count this is, and after them the processor are in place."""
+    cpu, files = order.wait(descriptors.FIRST)
+    if child.LIMITS not in unsafe_walls_off:
+        limits.bound(resource.RLIMIT_CPU, cpu, cpu + 1)
+    *_, guest.vcpu = order.place([*files, guest.vcpu])
+    return len(files)
 
 
 def serve(guest: Machine, calls: SealedCalls, number: int, arguments: tuple[int, ...]) -> NoReturn:

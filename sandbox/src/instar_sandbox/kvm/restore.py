@@ -1,4 +1,8 @@
-"""A guest as its snapshot describes it, ready to go on: in pages shared with the file until written, or in a copy."""
+"""A guest as its snapshot describes it, ready to go on: in pages shared with the file until written, or in a copy.
+
+Where pages are shared, those large ones that a guest is known to write to in many places are copied all the same: each
+of their small pages would be copied at its own fault.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from instar_sandbox.kvm.space import Space
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from instar_sandbox.kvm.snapshot import Description
 
 PROT_READ_WRITE = 3
@@ -32,7 +38,7 @@ def restore(kvm: int, size: int, descriptor: int, description: Description) -> t
         copy(memory, descriptor, description)
     else:
         share(memory, descriptor, description)
-    machine = Machine(kvm, memory)
+    machine = Machine(kvm, memory, description.features)
     machine.restore(description.registers, description.special, description.extended, description.stays_user)
     return machine, memory, space
 
@@ -41,17 +47,45 @@ def copy(memory: GuestMemory, descriptor: int, description: Description) -> None
     """The pages are copied into memory of the guest's own, backed by large pages where the kernel has them."""
     memory.large(0, memory.size)
     for address, length, place in description.extents:
-        done = 0
-        while done < length:
-            got = os.preadv(descriptor, [memory.view[address + done : address + length]], place + done)
-            if not got:
-                raise Damaged("the snapshot is cut short")
-            done += got
+        fill(memory, descriptor, address, length, place)
 
 
 def share(memory: GuestMemory, descriptor: int, description: Description) -> None:
-    """The pages are the file's until the guest writes to them."""
-    for address, length, place in description.extents:
-        libc.call("mmap", memory.address + address, length, PROT_READ_WRITE, MAP_PRIVATE_FIXED, descriptor, place)
+    """The pages are the file's until the guest writes to them; the hot ones are copies."""
     memory.fixed = -(-description.top // layout.LARGE) * layout.LARGE
-    memory.large(memory.fixed, memory.size)
+    mapped = [address + length for address, length, _ in description.extents if address < layout.HEAP_END]
+    heap = -(-max(mapped, default=0) // layout.LARGE) * layout.LARGE
+    for start, end in [(heap, layout.HEAP_END), (memory.fixed, memory.size), *description.hot]:
+        memory.large(start, end)
+    for address, length, place in description.extents:
+        for start, end, own in parts(address, address + length, description.hot):
+            source = place + start - address
+            if own:
+                fill(memory, descriptor, start, end - start, source)
+            else:
+                libc.call(
+                    "mmap", memory.address + start, end - start, PROT_READ_WRITE, MAP_PRIVATE_FIXED, descriptor, source
+                )
+
+
+def parts(start: int, end: int, hot: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, bool]]:
+    """A range cut where hot ranges, which are in order, begin and end: (start, end, whether it is hot) of each part."""
+    for first, last in hot:
+        first, last = max(start, first), min(end, last)  # noqa: PLW2901  what it has of this range
+        if first < last:
+            if start < first:
+                yield start, first, False
+            yield first, last, True
+            start = last
+    if start < end:
+        yield start, end, False
+
+
+def fill(memory: GuestMemory, descriptor: int, address: int, length: int, place: int) -> None:
+    """The guest's bytes are those at a place of the snapshot. Raises Damaged."""
+    done = 0
+    while done < length:
+        got = os.preadv(descriptor, [memory.view[address + done : address + length]], place + done)
+        if not got:
+            raise Damaged("the snapshot is cut short")
+        done += got

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from instar_sandbox.kvm.space import Space
 
 MAGIC = b"instarkv"
-VERSION = 1
+VERSION = 2
 HEAD = Struct("<8sIII")
 """Magic, version, checksum and length of the description, which follows; the pages begin at the next whole page."""
 GRANULE = 64 << 10
+RESERVE = 1 << 10
+"""Bytes that a description may grow by when it is rewritten."""
 MOST_DESCRIPTION = 16 << 20
 
 
@@ -39,9 +41,11 @@ class Description:
         "checksum",
         "extended",
         "extents",
+        "features",
         "files",
         "free",
         "heap",
+        "hot",
         "identity",
         "large",
         "registers",
@@ -54,6 +58,8 @@ class Description:
     special: bytes
     extended: bytes
     stays_user: bool
+    features: bytes
+    """What the guest was told of its processor: struct kvm_cpuid2. Empty: all that there is."""
     call: tuple[int, tuple[int, ...]]
     """The system call that the guest waits in."""
     free: list[tuple[int, int]]
@@ -66,16 +72,22 @@ class Description:
     files: dict[str, tuple[int, int, int]]
     """Files that were read, as they were."""
     large: bool
-    """Restoring into large pages is quicker here than sharing pages."""
+    """Copying all pages into large ones is much quicker here than sharing them."""
+    hot: list[tuple[int, int]]
+    """Ranges of large pages that are copied even where the others are shared: a guest writes to many places in them."""
 
     tested: bool
     """A program has run in it here and gave the right answers."""
 
+    def __init__(self) -> None:
+        self.features = b""
+        self.hot = []
+
     @property
     def top(self) -> int:
-        """Where the last page that is not zero ends."""
+        """Where the last page ends that is not zero, or that is the guest's: it needs memory up to here."""
         address, length, _ = self.extents[-1]
-        return address + length
+        return max(address + length, self.free[-1][0])
 
     @property
     def size(self) -> int:
@@ -116,9 +128,9 @@ def write(descriptor: int, description: Description, memory: GuestMemory) -> Non
             description.extents.append((address, length, at))
             at += length
         body = dump(description)
-        if HEAD.size + len(body) <= place:
+        if HEAD.size + len(body) + RESERVE <= place:
             break
-        place = -(-(HEAD.size + len(body)) // layout.PAGE) * layout.PAGE
+        place = -(-(HEAD.size + len(body) + RESERVE) // layout.PAGE) * layout.PAGE
     os.pwrite(descriptor, HEAD.pack(MAGIC, VERSION, zlib.crc32(body), len(body)) + body, 0)
     for address, length, offset in description.extents:
         done = 0
@@ -127,8 +139,10 @@ def write(descriptor: int, description: Description, memory: GuestMemory) -> Non
 
 
 def rewrite(descriptor: int, description: Description) -> None:
-    """The file has the same pages under a description with other answers to yes-or-no questions."""
+    """The file has the same pages under another description. Raises ValueError for one that there is no room for."""
     body = dump(description)
+    if HEAD.size + len(body) > description.extents[0][2]:
+        raise ValueError("the description would run into the pages")
     os.pwrite(descriptor, HEAD.pack(MAGIC, VERSION, zlib.crc32(body), len(body)) + body, 0)
 
 
@@ -152,11 +166,14 @@ def read(descriptor: int) -> Description:
         body += os.pread(descriptor, length - len(body), len(head))
     if len(body) != length or zlib.crc32(body) != checksum:
         raise Damaged("the snapshot is damaged")
-    fields = marshal.loads(body)  # noqa: S302  as trusted as the interpreter's own bytecode, and kept as that is
     description = Description()
-    for name in Description.__slots__:
-        setattr(description, name, fields[name])
-    _, length, place = description.extents[-1]
+    try:
+        fields = marshal.loads(body)  # noqa: S302  as trusted as the interpreter's own bytecode, and kept as that is
+        for name in Description.__slots__:
+            setattr(description, name, fields[name])
+        _, length, place = description.extents[-1]
+    except (EOFError, ValueError, TypeError, LookupError) as error:
+        raise Damaged("the snapshot is damaged") from error
     if os.fstat(descriptor).st_size < place + length:
         raise Damaged("the snapshot is cut short")
     return description

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from instar_sandbox.kvm import layout
 
 TYPE_CHECKING = False
@@ -57,11 +59,14 @@ class Space:
     def grow(self, start: int, old: int, new: int) -> bool:
         """A mapping is longer where it stands, if what follows it is free."""
         first, last = start + up(old), start + up(new)
-        for index, (low, high) in enumerate(self.free):
-            if low == first and high >= last:
-                self.free[index : index + 1] = [(last, high)] if high > last else []
-                return True
-        return False
+        if last <= first:
+            return True
+        index = bisect_left(self.free, (first,))
+        if index == len(self.free) or self.free[index][0] != first or self.free[index][1] < last:
+            return False
+        high = self.free[index][1]
+        self.free[index : index + 1] = [(last, high)] if high > last else []
+        return True
 
     def set_heap(self, end: int) -> int:
         """The heap's end after it was asked to be there: there, or where it was."""
@@ -85,22 +90,22 @@ class Space:
         return ranges
 
     def _cut(self, start: int, end: int) -> None:
-        kept = []
-        for low, high in self.free:
-            if high <= start or low >= end:
-                kept.append((low, high))
-                continue
-            if low < start:
-                kept.append((low, start))
-            if high > end:
-                kept.append((end, high))
-        self.free = kept
+        """No range of these addresses is free. A guest may have made 100,000 ranges: they are not walked."""
+        first, last = bisect_left(self.free, (start,)), bisect_left(self.free, (end,))
+        if first and self.free[first - 1][1] > start:
+            first -= 1
+        if first == last:
+            return
+        low, high = self.free[first][0], self.free[last - 1][1]
+        self.free[first:last] = [part for part in ((low, start), (end, high)) if part[0] < part[1]]
 
     def _add(self, start: int, end: int) -> None:
-        merged: list[tuple[int, int]] = []
-        for low, high in sorted([*self.free, (start, end)]):
-            if merged and merged[-1][1] == low:
-                merged[-1] = (merged[-1][0], high)
-            else:
-                merged.append((low, high))
-        self.free = merged
+        """These addresses are free, none of which was."""
+        first = last = bisect_left(self.free, (start,))
+        if first and self.free[first - 1][1] == start:
+            first -= 1
+            start = self.free[first][0]
+        if last < len(self.free) and self.free[last][0] == end:
+            end = self.free[last][1]
+            last += 1
+        self.free[first:last] = [(start, end)]

@@ -47,7 +47,14 @@ def start(
     snapshot: Snapshot,
     unsafe_walls_off: Collection[str] = (),
 ) -> PipeSession:
-    """A session with a guest that goes on from the snapshot. This process must have one thread."""
+    """A session with a guest that goes on from the snapshot. Forked from here, or by the fork server from a process
+    that should not fork."""
+    from instar_sandbox import platforms
+
+    if platforms.crowded(limits.memory):
+        from instar_sandbox import remote
+
+        return remote.start(program, descriptors, limits, max_frame, unsafe_walls_off, snapshot)
     theirs_in, ours_out, ours_in, theirs_out = process.pipes()
     parent = os.getpid()
     held = signals.hold()
