@@ -16,12 +16,18 @@ from bench import live, programs, table
 from instar_core.errors import SandboxError
 
 RUNS = 25
-HEAD = ("row", "process", "kvm", "ratio", "aim", "load")
+HEAD = ("row", "runs", "process", "kvm", "ratio", "aim", "load")
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.sandbox", description=__doc__)
-    parser.add_argument("--runs", type=int, default=RUNS, metavar="N", help=f"runs of each kind (default {RUNS})")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=RUNS,
+        metavar="N",
+        help=f"runs of each kind, fewer of what takes long (default {RUNS})",
+    )
     parser.add_argument("--json", metavar="FILE", help="also write every figure there")
     asked = parser.parse_args()
     if asked.runs < 1:
@@ -35,7 +41,14 @@ def cells(row: live.Row) -> tuple[str, ...]:
     process, kvm = both
     ratio = f"{kvm / process:.2f}" if process and kvm else ""
     load = f"{row.load[0]:.1f}-{row.load[1]:.1f}"
-    return row.name, *["" if value is None else shown(row.unit, value) for value in both], ratio, row.aim, load
+    return (
+        row.name,
+        str(len(row.kvm)),
+        *["" if value is None else shown(row.unit, value) for value in both],
+        ratio,
+        row.aim,
+        load,
+    )
 
 
 def shown(unit: str, value: float) -> str:
@@ -60,7 +73,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     print(*table.aligned([HEAD, *map(cells, rows)]), sep="\n")
-    print(f"\nmedians of {asked.runs} runs or more; {programs.machine()}")
+    print(f"\nmedians; {programs.machine()}")
     if asked.json:
         with open(asked.json, "w", encoding="utf-8") as file:
             json.dump([row._asdict() for row in rows], file, indent=1)

@@ -32,6 +32,8 @@ class Stream:
         self.total += len(piece)
         at = min(self._skip, len(piece))
         self._skip -= at
+        if self._skip:
+            return
         piece, self._head = self._head + piece[at:], b""
         at = 0
         while at < len(piece):

@@ -83,6 +83,7 @@ class Guest:
         self.machine = self._made()
         self.renewed = 0
         self.standing = self.system()
+        self.first = self.special()
 
     def _made(self) -> Machine:
         import os
@@ -127,10 +128,6 @@ class Guest:
         fcntl.ioctl(self.machine.vcpu, abi.GET_SREGS, found)
         return bytes(found)
 
-    def level(self) -> int:
-        """The privilege level that the processor is at."""
-        return self.special()[abi.CS_DPL]
-
     def system(self) -> dict[str, object]:
         """What no program may change: control registers, tables, and where system calls land."""
         special = self.special()
@@ -140,8 +137,7 @@ class Guest:
         fcntl.ioctl(self.machine.vcpu, abi.GET_MSRS, request)
         return {
             "control registers": tuple(map(hex, (cr0, cr3, cr4, cr8, efer))),
-            "tables": special[abi.SPECIAL_TABLES : abi.SPECIAL_CONTROL],
-            "task": special[6 * abi.SEGMENT.size : 6 * abi.SEGMENT.size + 15],
+            "tables": task(special),
             "system calls": bytes(request),
         }
 
@@ -150,6 +146,12 @@ class Guest:
         now = self.system()
         for name, value in self.standing.items():
             assert now[name] == value, f"{name} changed: {value!r} is now {now[name]!r} ({said})"
+
+
+def task(special: bytes) -> bytes:
+    """The task register, and where the tables of descriptors and gates are, of struct kvm_sregs."""
+    at = 6 * abi.SEGMENT.size
+    return special[at : at + 15] + special[abi.SPECIAL_TABLES : abi.SPECIAL_CONTROL]
 
 
 def number(value: int) -> bytes:

@@ -12,6 +12,16 @@ from instar_sandbox.containment.catalogue import THOROUGH
 ENOUGH = 4 << 20
 """Bytes by which the memory of a process may differ without anything having leaked."""
 
+EMULATED = {
+    "instruction-invd": "does nothing",
+    "instruction-wbinvd": "does nothing",
+    "instruction-sse-error": "raises no exception",
+    "instruction-mxcsr-reserved": "raises no exception",
+    "instruction-alignment-check": "raises no exception",
+    "recurse-in-c": "takes too long",
+}
+"""What an emulated processor does instead of what a real one does, to nobody's harm."""
+
 
 @pytest.fixture
 def process_start():
@@ -59,6 +69,8 @@ def test_a_hostile_deed_is_contained(name, start):
     (outcome,) = suite.run(start, [name])
     if outcome.left_out:
         pytest.skip(outcome.left_out)
+    if not outcome.contained and name in EMULATED and "INSTAR_SVM_INSIDE" in os.environ:
+        pytest.xfail(f"on an emulated processor it {EMULATED[name]}: {outcome.text}")
     assert outcome.contained, f"{outcome.cause}: {outcome.text}"
 
 

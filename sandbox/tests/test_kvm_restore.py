@@ -50,7 +50,7 @@ def expected(file):
 
 def answers(made, file, limits=LIMITS):
     found = []
-    with start("kvm", PROGRAM, [file], limits, snapshot=made, server=False) as session:
+    with start("kvm", PROGRAM, [file], limits, snapshot=made) as session:
         for question in QUESTIONS:
             session.send(question)
             found.append(session.receive())

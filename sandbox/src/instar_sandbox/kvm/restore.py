@@ -53,8 +53,7 @@ def copy(memory: GuestMemory, descriptor: int, description: Description) -> None
 def share(memory: GuestMemory, descriptor: int, description: Description) -> None:
     """The pages are the file's until the guest writes to them; the hot ones are copies."""
     memory.fixed = -(-description.top // layout.LARGE) * layout.LARGE
-    mapped = [address + length for address, length, _ in description.extents if address < layout.HEAP_END]
-    heap = -(-max(mapped, default=0) // layout.LARGE) * layout.LARGE
+    heap = -(-description.heap[1] // layout.LARGE) * layout.LARGE
     for start, end in [(heap, layout.HEAP_END), (memory.fixed, memory.size), *description.hot]:
         memory.large(start, end)
     for address, length, place in description.extents:
