@@ -54,7 +54,7 @@ def kvm_start(hostile_snapshot):
 
 PLATFORMS = [
     pytest.param("process_start", id="process"),
-    pytest.param("server_start", id="process by the fork server"),
+    pytest.param("server_start", id="process by the fork server", marks=pytest.mark.long),
     pytest.param("kvm_start", id="kvm", marks=pytest.mark.kvm),
 ]
 
@@ -72,6 +72,10 @@ def test_a_hostile_deed_is_contained(name, start):
     if not outcome.contained and name in EMULATED and "INSTAR_SVM_INSIDE" in os.environ:
         pytest.xfail(f"on an emulated processor it {EMULATED[name]}: {outcome.text}")
     assert outcome.contained, f"{outcome.cause}: {outcome.text}"
+
+
+def test_forty_hostile_sessions_by_the_fork_server_leave_nothing_behind(server_start):
+    left(server_start, 40)
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import pathlib
 import shutil
+import signal
 import stat
 import sys
 from types import SimpleNamespace
@@ -138,10 +139,19 @@ def test_a_folder_behind_a_link_is_not_used(file, folder):
 
 
 def test_a_pipe_in_place_of_the_file_is_refused_without_waiting(file):
+    def waited(*_):
+        raise TimeoutError("it waits for a writer")
+
     file.unlink()
     os.mkfifo(file)
     owned(file, 0o600)
-    refused("not a regular file")
+    before = signal.signal(signal.SIGALRM, waited)
+    signal.alarm(10)
+    try:
+        refused("not a regular file")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_folder_or_a_device_in_place_of_the_file_is_refused(file):

@@ -79,3 +79,20 @@ def test_a_wrong_answer_is_an_error(monkeypatch):
 
 
 HERE = os.getpid()
+
+
+def test_another_architecture_has_no_guests(monkeypatch):
+    class Elsewhere:
+        machine = "aarch64"
+
+    monkeypatch.setattr(os, "uname", Elsewhere)
+    with pytest.raises(NoPlatform, match="guests are for x86_64 only"):
+        machine.open_device()
+
+
+@needs_kvm
+def test_a_processor_without_xsave_has_no_guests(monkeypatch):
+    monkeypatch.setattr(machine, "extended_state", lambda _: 1 << 62)
+    found = report.report()
+    assert not found.runs
+    assert found.why == "the processor's XSAVE is missing here"

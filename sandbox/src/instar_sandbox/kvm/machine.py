@@ -30,11 +30,15 @@ FIXED_FLAGS = 0x202
 USER_CODE_TYPE, USER_DATA_TYPE, TASK_TYPE = 0xB, 0x3, 0xB
 CANONICAL = 1 << 47
 
+ARCHITECTURE = "x86_64"
+
 STATE_MSRS = (abi.STAR, abi.LSTAR, abi.SYSCALL_MASK, abi.FS_BASE, abi.GS_BASE, abi.KERNEL_GS_BASE)
 
 
 def open_device() -> int:
     """A descriptor of /dev/kvm. Raises NoPlatform."""
+    if os.uname().machine != ARCHITECTURE:
+        raise NoPlatform(f"no platform: guests are for {ARCHITECTURE} only")
     try:
         kvm = os.open(abi.DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -84,7 +88,7 @@ class Machine:
             self._run = mmap.mmap(self.vcpu, fcntl.ioctl(kvm, abi.GET_VCPU_MMAP_SIZE, 0))
             self.features = features or supported(kvm)
             fcntl.ioctl(self.vcpu, abi.SET_CPUID2, bytearray(self.features))
-            fcntl.ioctl(self.vcpu, abi.SET_XCRS, abi.XCRS.pack(1, 0, 0, 0, extended_state(self.features)))
+            self._set_extended()
             self._set_special()
             self.set_msrs(
                 {abi.STAR: control.STAR, abi.LSTAR: layout.STUB, abi.SYSCALL_MASK: CLEARED_FLAGS, abi.FS_BASE: 0}
@@ -92,6 +96,9 @@ class Machine:
         except OSError as error:
             self.close()
             raise BackendError(f"KVM refused to make a machine: {error.strerror}") from error
+        except BackendError:
+            self.close()
+            raise
         struct.pack_into("<QQ", self._run, abi.RUN_VALID_REGS, abi.SYNC_REGS | abi.SYNC_SREGS, 0)
 
     def close(self) -> None:
@@ -217,6 +224,13 @@ class Machine:
         run[abi.RUN_REGS : abi.RUN_REGS + abi.REGISTERS.size] = registers
         struct.pack_into("<QQ", run, abi.RUN_VALID_REGS, abi.SYNC_REGS, abi.SYNC_REGS)
         self.stays_user = stays_user
+
+    def _set_extended(self) -> None:
+        """Programs may use the vector registers that a snapshot has room for."""
+        try:
+            fcntl.ioctl(self.vcpu, abi.SET_XCRS, abi.XCRS.pack(1, 0, 0, 0, extended_state(self.features)))
+        except OSError as error:
+            raise BackendError("the processor's XSAVE is missing here") from error
 
     def _set_special(self) -> None:
         """Flat segments, paging on, unprivileged: as Linux has them for a program."""
