@@ -100,8 +100,6 @@ class Guest:
         self.machine.close()
         self.machine = self._made()
         self.machine.stays_user = side
-        if side is not None:
-            struct.pack_into("<Q", self.machine._run, abi.RUN_VALID_REGS, abi.SYNC_REGS)
         self.renewed += 1
 
     def place(self, registers: list[int]) -> None:

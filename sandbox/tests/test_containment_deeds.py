@@ -19,6 +19,7 @@ EMULATED = {
     "instruction-mxcsr-reserved": "raises no exception",
     "instruction-alignment-check": "raises no exception",
     "recurse-in-c": "takes too long",
+    "grow": "takes too long",
 }
 """What an emulated processor does instead of what a real one does, to nobody's harm."""
 

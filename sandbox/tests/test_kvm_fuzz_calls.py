@@ -23,7 +23,7 @@ def load(name):
 
 specimens, child, hostile, watching = map(load, ("kvm_specimens", "kvm_child", "kvm_hostile", "kvm_watch"))
 PREAD = numbers.NUMBERS["pread64"]
-SLOWEST = 5.0
+SLOWEST = 5.0 * (20 if "INSTAR_SVM_INSIDE" in os.environ else 1)
 """Seconds of processor time that one call may take at most, on any machine: a guest pays for them."""
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from instar_sandbox.errors import NoPlatform
 from instar_sandbox.kvm import abi, layout, machine, numbers
-from instar_sandbox.kvm.errors import GuestEnded, GuestFault
+from instar_sandbox.kvm.errors import GuestEnded, GuestFault, GuestForbidden
 from instar_sandbox.kvm.memory import GuestMemory
 
 
@@ -36,6 +36,10 @@ PATIENCE = 0.01
 """Seconds for code that may run for ever."""
 TURNS = 6
 ARITHMETIC = 0x8D5
+EMULATED = "INSTAR_SVM_INSIDE" in os.environ
+"""Random code must have no `mov` to segment registers: to one that there is not, the emulator writes its task register,
+and stops at the next exception.
+"""
 CODE = guests.CODE
 
 
@@ -141,13 +145,18 @@ class Fuzz:
         """Random code from a random place, with any registers."""
         chance = self.chance
         code = guests.garbage(chance, chance.choice((20, 100, 400)))
+        if EMULATED:
+            code = code.replace(b"\x8e", b"\x90")
         place = chance.choice((CODE, layout.STACK_START, layout.MAPPINGS, self.memory.size - len(code)))
         self.memory.put(place, code)
         registers = [chance.choice((self.hostile.value(), self.hostile.pointer(), place)) for _ in range(18)]
         registers[abi.RIP] = place if chance.random() < 0.9 else self.hostile.value()
         registers[abi.RFLAGS] = machine.FIXED_FLAGS | self.flags() & 0x254DD5
-        if chance.random() < 0.7:
+        kind = chance.random()
+        if kind < 0.5:
             registers[abi.RSP] = layout.STACK_END - 4096
+        elif kind < 0.8:  # no address at all: one backend then emulates each instruction
+            registers[abi.RSP] = chance.randrange(1 << 47, WORD - (1 << 47))
         try:
             self.guest.place(registers)
         except OSError:  # KVM takes no such registers
@@ -163,6 +172,7 @@ class Fuzz:
             self.results["still running"] += 1
         except guests.Stuck:
             self.results["stuck"] += 1
+            self.at_exit(said)
         except GuestEnded as error:
             self.ended(error, said)
 
@@ -227,6 +237,50 @@ def test_random_code_ends_or_asks(tmp_path):
     _, results = attacked(tmp_path, 3, 3000, ["burst"])
     assert results["calls"] > 50
     assert sum(count for text, count in results.items() if text.startswith("GuestFault")) > 150
+
+
+WILD_STACK = b"\x48\xbc" + guests.number(1 << 47)  # mov rsp, what no address is
+TWO_CALLS = b"\x0f\x05" * 2
+
+
+@pytest.mark.parametrize("registers", [{}, {abi.RSP: 1 << 47}, {abi.RFLAGS: 0x10202}], ids=["tame", "wild", "resuming"])
+@pytest.mark.parametrize("code", [TWO_CALLS, WILD_STACK + TWO_CALLS], ids=["calls", "calls on a wild stack"])
+@pytest.mark.parametrize(
+    ("last", "why"),
+    [
+        (b"\xf4", "general protection"),
+        (b"\x0f\x20\xd8", "general protection"),
+        (b"\xa1" + guests.number(layout.PML4), "page fault"),
+        (b"\xa3" + guests.number(layout.STUB), "page fault"),
+    ],
+    ids=["halting", "reading a control register", "reading the tables", "writing to the stub"],
+)
+def test_code_behind_a_call_is_unprivileged_however_the_call_was_made(code, last, why, registers):
+    """One backend emulates instructions while the stack pointer is wild: `syscall` leads to the other level then."""
+    memory = GuestMemory(layout.LEAST_MEMORY)
+    guest = guests.Guest(memory)
+    memory.put(CODE, b"\x0f\x05\x0f\x0b")
+    guest.begin(CODE)
+    guest.machine.next_call()  # what a guest does while it boots
+    memory.put(CODE, code + last)
+    words = [0] * 18
+    words[abi.RIP], words[abi.RSP], words[abi.RFLAGS] = CODE, layout.STACK_END - 64, machine.FIXED_FLAGS
+    for index, value in registers.items():
+        words[index] = value
+    guest.place(words)
+    wild = words[abi.RSP] >> 47 or code != TWO_CALLS
+    try:
+        for value in (7, 0):
+            with guests.Patience(5):
+                guest.machine.next_call()
+            guest.machine.answer(value)
+        with pytest.raises(GuestFault, match=why), guests.Patience(5):
+            guest.machine.next_call()
+    except GuestForbidden as error:
+        assert wild, "a call of a program in order was refused"
+        assert "privilege" in str(error)
+    finally:
+        guest.machine.close()
 
 
 @pytest.mark.long

@@ -399,3 +399,11 @@ def test_names_tell_recipes_and_installations_apart(monkeypatch):
     assert "/" not in one
     monkeypatch.setattr(sys, "prefix", "/elsewhere")
     assert store.file_name(store.Recipe("one")) != one
+
+
+def test_a_snapshot_that_cannot_be_read_is_not_used(file, monkeypatch):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(snapshot, "verify", fail)
+    refused("the snapshot cannot be read: Input/output error")

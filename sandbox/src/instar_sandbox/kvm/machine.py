@@ -65,7 +65,9 @@ class Machine:
     """One VM, one processor, its memory in one slot. Bound to this process: it does not survive a fork.
 
     Between next_call() and answer() the processor stands in the stub. `stays_user` says whether `syscall` leaves the
-    guest unprivileged, as one known backend has it; it is found out at the first exit.
+    guest unprivileged, as one known backend has it; it is found out at the first exit, whose code is trusted, and every
+    later one must be like it. That backend emulates instructions while the stack pointer is no address: `syscall` then
+    leads to the privileged level after all.
     """
 
     __slots__ = ("_run", "_vm", "features", "stays_user", "vcpu")
@@ -154,9 +156,11 @@ class Machine:
         direction, size, port, count, _ = abi.RUN_IO.unpack_from(run, abi.RUN_UNION)
         if port != layout.SYSTEM_CALL_PORT or direction != abi.IO_OUT or size != 1 or count != 1:
             raise self._foreign(direction, port)
+        user = run[abi.RUN_SREGS + abi.CS_DPL] == 3
         if self.stays_user is None:
-            self.stays_user = run[abi.RUN_SREGS + abi.CS_DPL] == 3
-            struct.pack_into("<Q", run, abi.RUN_VALID_REGS, abi.SYNC_REGS)
+            self.stays_user = user
+        elif self.stays_user != user:  # it may be otherwise at each call; answer() would leave a program privileged
+            raise GuestForbidden("the guest made a system call that arrived at another privilege level than its own")
         if registers[abi.RCX] >= CANONICAL:
             raise GuestFault("the guest would return to an address that no program has")
         if registers[abi.RIP] not in STUB_PLACES:
@@ -222,7 +226,7 @@ class Machine:
             raise BackendError("KVM refused a register of the snapshot")
         fcntl.ioctl(self.vcpu, abi.SET_XSAVE, bytearray(extended))
         run[abi.RUN_REGS : abi.RUN_REGS + abi.REGISTERS.size] = registers
-        struct.pack_into("<QQ", run, abi.RUN_VALID_REGS, abi.SYNC_REGS, abi.SYNC_REGS)
+        struct.pack_into("<QQ", run, abi.RUN_VALID_REGS, abi.SYNC_REGS | abi.SYNC_SREGS, abi.SYNC_REGS)
         self.stays_user = stays_user
 
     def _set_extended(self) -> None:

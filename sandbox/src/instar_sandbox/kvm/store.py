@@ -110,9 +110,11 @@ def find(recipe: Recipe) -> Snapshot:
             raise NotPrepared("the snapshot is not of what is installed, or not for this machine")
         if not description.tested:
             raise NotPrepared("the snapshot did not pass its test here")
-    except snapshot.Damaged as error:
+    except (snapshot.Damaged, OSError) as error:
         os.close(descriptor)
-        raise NotPrepared(str(error)) from error
+        raise NotPrepared(
+            f"the snapshot cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+        ) from error
     except BaseException:
         os.close(descriptor)
         raise
