@@ -26,7 +26,7 @@ EMULATED = {
 
 @pytest.fixture
 def process_start():
-    return functools.partial(instar_sandbox.start, "process", server=False)
+    return functools.partial(instar_sandbox.start, "process")  # by the fork server, where this process has grown large
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from instar_sandbox.errors import Cause, JailError
 from instar_sandbox.jail.child import WALLS
 
 UNWALLED = functools.partial(instar_sandbox.start, "process", server=False, unsafe_walls_off=WALLS)
-WALLED = functools.partial(instar_sandbox.start, "process", server=False)
+WALLED = functools.partial(instar_sandbox.start, "process")
 PARENTS = (b"kill -1", b"kill-group", b"limit-parent", b"renice-parent", b"pin-parent")
 """Orders that would outlive the test where nothing stops them."""
 STOPPED = {
