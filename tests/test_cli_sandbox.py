@@ -395,7 +395,8 @@ def test_who_may_not_use_the_device_works_in_processes(image: str) -> None:
         "import os, shutil\nfrom instar_core import guests\nguests.forget(); counted.clear(); sys.stdout.flush()\n"
         "from instar_core.cli import preparing\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "if os.access('/dev/kvm', os.R_OK | os.W_OK): sys.exit(77)"
+        "if os.access('/dev/kvm', os.R_OK | os.W_OK): sys.exit(77)\n"
+        "if not os.access(guests.__file__, os.R_OK) or not os.access(place.__file__, os.R_OK): sys.exit(78)"
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -413,6 +414,8 @@ def test_who_may_not_use_the_device_works_in_processes(image: str) -> None:
             )  # fmt: skip
             if done.returncode == 77:
                 pytest.skip("nobody may use the device here")
+            if done.returncode == 78:
+                pytest.skip("nobody may not read what is installed here")
             _, _, out = done.stdout.partition("\n}\n")
             return done.returncode, out, done.stderr
 
