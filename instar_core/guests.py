@@ -106,10 +106,24 @@ CODEC, KEY, FORMAT = "instar_core.worker.codec", "instar_core.worker.key", "inst
 
 
 def lean() -> list[str]:
-    """The program of a format session, and for every usable plugin all that it names."""
+    """The program of a format session, and all that each plugin names; one that cannot be imported harms nobody else."""
     modules = [FORMAT, "array"]
-    for _, spec, _ in registry.formats():
+    for entry, spec, _ in registry.formats():
         if spec is not None:
-            modules += [spec.hooks, *[module for listed in spec.preload.values() for module in listed]]
-    values = [value.partition(":")[0] for value in registry.values().values()]
-    return list(dict.fromkeys([*modules, *values]))
+            named = [
+                entry.value.partition(":")[0],
+                spec.hooks,
+                *[name for some in spec.preload.values() for name in some],
+            ]
+            if _importable(named):
+                modules += named
+    return list(dict.fromkeys(modules))
+
+
+def _importable(modules: Iterable[str]) -> bool:
+    try:
+        for module in modules:
+            __import__(module)
+    except Exception:  # a plugin may fail in any way when imported; asked for by name, its session says so
+        return False
+    return True

@@ -136,6 +136,34 @@ def test_every_operation_answers_the_same_in_every_sandbox(name: str, source: st
         assert hashlib.sha256(Path(source).read_bytes()).hexdigest() in answers["kvm"]
 
 
+@pytest.mark.parametrize("place", ["spec", "hooks"])
+def test_a_broken_plugin_is_left_out_of_guests_and_harms_nobody_else(
+    source: str, tmp_path: Path, stranger: Callable[..., str], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    damage = {"from instar_core.types import": "import no_such_module\nfrom instar_core.types import"}
+    sound, broken = f"sound{place}", f"broken{place}"
+    stranger(tmp_path, sound)
+    stranger(tmp_path, broken, **{place: damage})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(guests, "_found", {})
+    registry.forget()
+    try:
+        modules = guests.lean()
+        assert f"instar_{sound}.hooks" in modules
+        assert not [name for name in modules if name.startswith(f"instar_{broken}")]
+        guests.hold([guests.LEAN])
+        settings = Settings(sandbox="kvm")
+        assert instar_core.info(source, format="raw", settings=settings)
+        with pytest.raises(InstarError, match="ModuleNotFoundError"):
+            instar_core.info(source, format=broken, settings=settings)
+        with pytest.raises(InstarError) as caught:
+            instar_core.info(source, format=sound, settings=settings)
+        assert "ModuleNotFoundError" not in str(caught.value)
+    finally:
+        guests.forget()
+        registry.forget()
+
+
 def test_a_guest_is_asked_for_by_name_and_not_replaced_by_anything_less(
     source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
