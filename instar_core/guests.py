@@ -106,7 +106,7 @@ CODEC, KEY, FORMAT = "instar_core.worker.codec", "instar_core.worker.key", "inst
 
 
 def lean() -> list[str]:
-    """The program of a format session, and all that each plugin names; one that cannot be imported harms nobody else."""
+    """The program of a format session, and all that each plugin names; one that cannot be imported harms nobody."""
     modules = [FORMAT, "array"]
     for entry, spec, _ in registry.formats():
         if spec is not None:
