@@ -10,7 +10,8 @@ from instar_sandbox.session import PipeSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
+    from typing import NoReturn
 
     from instar_sandbox.program import Limits, Program
 
@@ -53,17 +54,18 @@ def pipes() -> tuple[int, int, int, int]:
     return theirs_in, ours_out, ours_in, theirs_out
 
 
-def start(
-    program: Program, descriptors: Sequence[int], limits: Limits, max_frame: int, unsafe_walls_off: Collection[str] = ()
-) -> PipeSession:
-    """A session with a new child. This process must have one thread."""
+def forked(child: Callable[[int, int, int], NoReturn], limits: Limits, max_frame: int) -> PipeSession:
+    """A session with a child of this process, which must have one thread.
+
+    In the child, `child` is called with its input, its output and the process id of its parent.
+    """
     theirs_in, ours_out, ours_in, theirs_out = pipes()
     parent = os.getpid()
     held = signals.hold()
     try:
         pid = os.fork()
         if pid == 0:
-            child.run(program, theirs_in, theirs_out, descriptors, limits, parent, max_frame, unsafe_walls_off)
+            child(theirs_in, theirs_out, parent)
         session = PipeSession(ForkedChild(pid), ours_in, ours_out, limits, max_frame)
     except OSError:
         os.close(ours_out)
@@ -74,3 +76,14 @@ def start(
         os.close(theirs_out)
         signals.release(held)
     return session
+
+
+def start(
+    program: Program, descriptors: Sequence[int], limits: Limits, max_frame: int, unsafe_walls_off: Collection[str] = ()
+) -> PipeSession:
+    """A session with a new child. This process must have one thread."""
+
+    def run(input: int, output: int, parent: int) -> NoReturn:
+        child.run(program, input, output, descriptors, limits, parent, max_frame, unsafe_walls_off)
+
+    return forked(run, limits, max_frame)

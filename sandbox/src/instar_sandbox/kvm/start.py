@@ -6,17 +6,17 @@ import os
 
 from instar_sandbox import process
 from instar_sandbox.errors import Cause, JailError, NoPlatform
-from instar_sandbox.jail import signals
 from instar_sandbox.kvm import monitor
 from instar_sandbox.kvm.abi import DEVICE
-from instar_sandbox.session import PipeSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from typing import NoReturn
 
     from instar_sandbox.kvm.store import Snapshot
     from instar_sandbox.program import Limits, Program
+    from instar_sandbox.session import PipeSession
 
 
 LEAST_WORKING_MEMORY = 16 << 20
@@ -47,33 +47,23 @@ def start(
     snapshot: Snapshot,
     unsafe_walls_off: Collection[str] = (),
 ) -> PipeSession:
-    """A session with a guest that goes on from the snapshot. Forked from here, or by the fork server from a process
-    that should not fork."""
+    """A session with a guest that goes on from the snapshot.
+
+    Forked from here, or by the fork server from a process that should not fork.
+    """
     from instar_sandbox import platforms
 
     if platforms.crowded(limits.memory):
         from instar_sandbox import remote
 
         return remote.start(program, descriptors, limits, max_frame, unsafe_walls_off, snapshot)
-    theirs_in, ours_out, ours_in, theirs_out = process.pipes()
-    parent = os.getpid()
-    held = signals.hold()
-    try:
-        pid = os.fork()
-        if pid == 0:
-            monitor.run(
-                theirs_in, theirs_out, descriptors, snapshot.descriptor, snapshot.description, limits, parent,
-                unsafe_walls_off,
-            )  # fmt: skip
-        session = PipeSession(process.ForkedChild(pid), ours_in, ours_out, limits, max_frame)
-    except OSError:
-        os.close(ours_out)
-        os.close(ours_in)
-        raise
-    finally:
-        os.close(theirs_in)
-        os.close(theirs_out)
-        signals.release(held)
+
+    def run(input: int, output: int, parent: int) -> NoReturn:
+        monitor.run(
+            input, output, descriptors, snapshot.descriptor, snapshot.description, limits, parent, unsafe_walls_off
+        )
+
+    session = process.forked(run, limits, max_frame)
     introduce(session, program, max_frame, len(descriptors))
     return session
 
