@@ -101,9 +101,23 @@ def instar_unlock(image: Image) -> KeyPlan:  # type: ignore[empty-body]
 
 
 @hookspec
+def instar_seal(image: Image | None, request: WriteRequest) -> KeyPlan:  # type: ignore[empty-body]
+    """The key slots that the request needs made, still to be filled by a key worker (see KeyPlan). Optional."""
+
+
+@hookspec
 def instar_decode(params: Mapping[str, Any], stored: bytes) -> bytes:  # type: ignore[empty-body]
     """The content of one stored piece in a coding that the core lacks. Sees no metadata. Optional."""
 
 
-HOOKS = ("instar_probe", "instar_info", "instar_map", "instar_write", "instar_check", "instar_unlock", "instar_decode")
+HOOKS = (
+    "instar_probe",
+    "instar_info",
+    "instar_map",
+    "instar_write",
+    "instar_check",
+    "instar_unlock",
+    "instar_seal",
+    "instar_decode",
+)
 """Names of all hooks, in the order of this file."""

@@ -9,6 +9,7 @@ import instar_sandbox
 
 from instar_core import launch, limits, validate, wire
 from instar_core.errors import ContractViolation, ErrorKind, FormatError, InstarError, SandboxError, Unusable
+from instar_core.types import Amend, Create, Repair, SnapshotEdit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from instar_core.device import Device
     from instar_core.settings import Settings
     from instar_core.types import (
-        Create,
         Edit,
         Extent,
         Finding,
@@ -28,12 +28,20 @@ if TYPE_CHECKING:
         Layer,
         Match,
         Run,
-        SnapshotEdit,
         Tally,
+        WriteRequest,
     )
 
 PATIENCE = 4
 """A worker that has not answered in this many times its CPU budget waits for something that will not come."""
+
+KINDS: dict[type[WriteRequest], str] = {
+    Create: "create",
+    SnapshotEdit: "snapshot",
+    Repair: "repair",
+    Amend: "amend",
+}
+"""What each request for a change is called on the wire."""
 
 ERRORS = {"FormatError": FormatError, "ContractViolation": ContractViolation}
 
@@ -116,10 +124,14 @@ class FormatSession:
         """Key slots and parameters, checked."""
         return validate.key_plan(self._value("unlock", name))
 
-    def edits(self, name: str, request: SnapshotEdit) -> Iterator[Edit]:
+    def seal(self, name: str, request: Create | Amend) -> KeyPlan:
+        """The key slots that the request needs made, checked, still to be filled."""
+        return validate.key_order(self._value("seal", name, KINDS[type(request)], request))
+
+    def edits(self, name: str, request: SnapshotEdit | Repair | Amend) -> Iterator[Edit]:
         """The edits of a change to an existing image, together at most as long as its files and limits.UNIT more."""
         left = limits.UNIT + sum(device.size for device in self.devices)
-        for tag, body in self._stream("write", name, "snapshot", request):
+        for tag, body in self._stream("write", name, KINDS[type(request)], request):
             if tag == wire.EDITS:
                 left -= len(body)
                 if left < 0:

@@ -6,6 +6,12 @@ bool, an int, a str, bytes, or a tuple, list or str-keyed dict of those.
 
 from __future__ import annotations
 
+from instar_core.requests import Amend as Amend
+from instar_core.requests import Create as Create
+from instar_core.requests import KeyPlan as KeyPlan
+from instar_core.requests import KeySlot as KeySlot
+from instar_core.requests import Repair as Repair
+from instar_core.requests import SnapshotEdit as SnapshotEdit
 from instar_core.spec import API as API
 from instar_core.spec import FILE_OPTIONS as FILE_OPTIONS
 from instar_core.spec import Capability as Capability
@@ -69,7 +75,10 @@ class Coding(NamedTuple):
     """How stored bytes turn into content. Extent.coding n means ImageInfo.codings[n - 1].
 
     With `whole` each extent is one piece that decodes alone; without, the coding works sector by sector (ciphers) and
-    `unit` is the sector.
+    `unit` is the sector. Sectors are numbered by their place on the virtual disk, or, where params["by"] is "offset",
+    by their place in the device; both count in units from 0, and params["iv_base"] is added.
+
+    A name that instar_core.codecs does not know is decoded by the plugin's own instar_decode.
     """
 
     name: str
@@ -87,7 +96,10 @@ class Role:
 
 
 class Reference(NamedTuple):
-    """A file that the image names. Plugins never open it; the host does, if policy allows."""
+    """A file that the image names. Plugins never open it; the host does, if policy allows.
+
+    Where `details` hold an `identity`, the file must have that one: its own ImageInfo.extra["identity"].
+    """
 
     role: str
     name: bytes
@@ -178,32 +190,6 @@ class Match(NamedTuple):
     detail: str = ""
 
 
-class Create(NamedTuple):
-    """Request: a new image of `size` bytes, empty or to be filled with the runs that follow.
-
-    `options` holds every option of the FormatSpec: parsed values, defaults where the user gave none, None where
-    there is no default. `name` is the file name of device 0 without folders. `time` is ns since the epoch and
-    `entropy` 64 random bytes, both made by the host. `backing` describes the backing image: name (as stored),
-    format, size, details.
-    """
-
-    size: int
-    options: Mapping[str, Any]
-    name: bytes = b""
-    time: int = 0
-    entropy: bytes = bytes(64)
-    compress: bool = False
-    backing: Mapping[str, Any] | None = None
-
-
-class SnapshotEdit(NamedTuple):
-    """Request: create or delete the internal snapshot `name`. `action` is create or delete."""
-
-    action: str
-    name: str
-    time: int = 0
-
-
 class Run(NamedTuple):
     """Content offered to a writer: `length` bytes at `start`, DATA or ZERO.
 
@@ -235,7 +221,9 @@ class Geometry(NamedTuple):
     runs (else they are left out). `coding` is how the host encodes units (None: not at all); with `coding_required`
     also those that grow by it. `overhead` is the bytes of metadata of the fully allocated image, for measure.
     `files` are devices 1, 2, …; device 0 is the image itself. `full` asks that every unit be offered as DATA, zeros
-    included. `measure_unit` is what measure counts data in, where that is not `unit`.
+    included. `measure_unit` is what measure counts data in, where that is not `unit`. `cipher` is the coding (by
+    sectors, see Coding) in which the host writes all content that it copies to its place; what the plugin puts is
+    written as it is.
     """
 
     unit: int
@@ -247,6 +235,7 @@ class Geometry(NamedTuple):
     files: tuple[NewFile, ...] = ()
     full: bool = False
     measure_unit: int = 0
+    cipher: Coding | None = None
 
 
 class Put(NamedTuple):
@@ -331,33 +320,6 @@ class Tally(NamedTuple):
     errors: int = 0
 
 
-class KeySlot(NamedTuple):
-    """A key slot of an encrypted image: how a passphrase turns into the key material stored there."""
-
-    index: int  # type: ignore[assignment]  # hides tuple.index, which no record needs
-    kdf: str
-    params: Mapping[str, Any]
-    salt: bytes
-    stripes: int
-    offset: int
-    length: int
-    cipher: str
-    hash: str
-
-
-class KeyPlan(NamedTuple):
-    """All that a key worker needs to turn one passphrase into the volume key. No secret is in it.
-
-    `material` holds each slot's stored key material. `check` says how the key is recognised (salt, iterations, digest).
-    """
-
-    cipher: str
-    key_size: int
-    slots: tuple[KeySlot, ...]
-    material: tuple[bytes, ...]
-    check: Mapping[str, Any]
-
-
 if TYPE_CHECKING:
     Edit = Put | Copy | Zero | Punch | Reserve | Truncate | Barrier
-    WriteRequest = Create | SnapshotEdit
+    WriteRequest = Create | SnapshotEdit | Repair | Amend

@@ -161,6 +161,7 @@ _geometry = _record(
         _many(_record(NewFile, (_name, _number, _truth)), limits.REFERENCES, "files"),
         _truth,
         _number,
+        _optional(_coding),
     ),
 )
 _finding = _record(Finding, (_severity, _text, _signed, _number, _truth))
@@ -195,6 +196,14 @@ def key_plan(value: Any) -> KeyPlan:
     plan = _key_plan(value)
     if len(plan.slots) != len(plan.material):
         raise ContractViolation("a key plan has not one key material for each slot")
+    return plan
+
+
+def key_order(value: Any) -> KeyPlan:
+    """The KeyPlan that `value` is, which is still to be filled: without material."""
+    plan = _key_plan(value)
+    if plan.material:
+        raise ContractViolation("a key plan that is to be filled has key material")
     return plan
 
 

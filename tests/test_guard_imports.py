@@ -16,16 +16,17 @@ LONGEST = 400
 LAYERS = {
     "record": set(),
     "spec": {"record"},
-    "types": {"record", "spec"},
+    "requests": {"record"},
+    "types": {"record", "spec", "requests"},
     "errors": {"record"},
     "limits": set(),
-    "hookspecs": {"record", "spec", "types", "errors", "limits"},
+    "hookspecs": {"record", "spec", "requests", "types", "errors", "limits"},
 }
 """What the modules of the contract may import of the core."""
 
 SANDBOXED = {
-    "record", "spec", "types", "errors", "limits", "hookspecs", "source", "tally", "signatures", "wire", "codecs",
-    "worker",
+    "record", "spec", "requests", "types", "errors", "limits", "hookspecs", "source", "tally", "signatures", "wire",
+    "codecs", "luks1", "worker",
 }  # fmt: skip
 """What may be imported inside a sandbox; these may import one another and nothing else of the core."""
 
@@ -46,7 +47,7 @@ SLOW = {
     "cryptography", "hashlib", "asyncio", "logging",
 }  # fmt: skip
 START = [
-    "types", "spec", "errors", "limits", "record", "hookspecs", "source", "results", "settings", "wire", "validate",
+    "types", "requests", "spec", "errors", "limits", "record", "hookspecs", "source", "results", "settings", "wire", "validate",
     "signatures", "registry", "device", "launch", "policy", "probe", "chain", "session", "raw", "worker/format",
     "worker/relay", "operations/info", "cli/main", "cli/info",
 ]  # fmt: skip

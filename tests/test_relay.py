@@ -20,6 +20,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "instar_write": {"image": None, "request": "a request", "runs": ()},
     "instar_check": {"image": "an image"},
     "instar_unlock": {"image": "an image"},
+    "instar_seal": {"image": None, "request": "a request"},
     "instar_decode": {"params": {}, "stored": b""},
 }
 

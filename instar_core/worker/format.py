@@ -14,9 +14,13 @@ from instar_core.errors import ErrorKind, InstarError
 from instar_core.source import Image, Source, descriptor_source
 from instar_core.spec import misfit
 from instar_core.types import (
+    Amend,
     Create,
+    KeyPlan,
+    KeySlot,
     Layer,
     ProbeView,
+    Repair,
     SnapshotEdit,
     Span,
 )
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol
 
-    from instar_core.types import Edit, FormatSpec, Geometry, Run
+    from instar_core.types import Edit, FormatSpec, Geometry, Run, WriteRequest
 
     class Channel(Protocol):
         """The worker's end of a session."""
@@ -40,7 +44,12 @@ if TYPE_CHECKING:
             """The host's next frame. Raises EOFError at the end."""
 
 
-REQUESTS: dict[str, type[Create] | type[SnapshotEdit]] = {"create": Create, "snapshot": SnapshotEdit}
+REQUESTS: dict[str, type[WriteRequest]] = {
+    "create": Create,
+    "snapshot": SnapshotEdit,
+    "repair": Repair,
+    "amend": Amend,
+}
 EDIT_BYTES = limits.FRAME // 4
 
 
@@ -221,9 +230,24 @@ def answer_unlock(state: State, channel: Channel, name: str) -> None:
     channel.send(wire.VALUE + wire.encode(relay.call(_module(state, name), "instar_unlock", image=state.image)))
 
 
+def answer_seal(state: State, channel: Channel, name: str, kind: str, fields: tuple[Any, ...]) -> None:
+    """The key slots that the plugin wants made."""
+    plan = relay.call(_module(state, name), "instar_seal", image=state.image, request=requested(kind, fields))
+    channel.send(wire.VALUE + wire.encode(plan))
+
+
+def requested(kind: str, fields: tuple[Any, ...]) -> WriteRequest:
+    """The request as the plugin gets it, its key plan a KeyPlan again."""
+    request = REQUESTS[kind]._make(fields)
+    if isinstance(request, Create | Amend) and request.keys is not None:
+        plan = KeyPlan._make(request.keys)
+        request = request._replace(keys=plan._replace(slots=tuple([KeySlot._make(slot) for slot in plan.slots])))
+    return request
+
+
 def answer_write(state: State, channel: Channel, name: str, kind: str, fields: tuple[Any, ...]) -> None:
     """The dialogue of a change: geometry first (for Create), then edits as the runs arrive."""
-    request = REQUESTS[kind]._make(fields)
+    request = requested(kind, fields)
     outbox = Outbox(channel)
     edits = iter(
         relay.call(_module(state, name), "instar_write", image=state.image, request=request, runs=outbox.runs())
@@ -283,6 +307,7 @@ ANSWERS: dict[str, Callable[..., None]] = {
     "map": answer_map,
     "check": answer_check,
     "unlock": answer_unlock,
+    "seal": answer_seal,
     "write": answer_write,
     "decode": answer_decode,
 }

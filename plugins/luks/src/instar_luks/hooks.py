@@ -5,8 +5,9 @@ from __future__ import annotations
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.hookspecs import hookimpl
 from instar_core.types import Coding, Extent, ImageInfo, KeyPlan, KeySlot, Kind, LayerKind, Match
-from instar_luks import header, limits
-from instar_luks.layout import MAGIC, SECTOR_SIZE, STRIPES, VERSION
+from instar_core.luks1 import header
+from instar_luks import limits
+from instar_core.luks1.layout import MAGIC, SECTOR_SIZE, STRIPES, VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

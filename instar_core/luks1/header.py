@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from instar_core.errors import ErrorKind, FormatError
-from instar_luks import algorithms
-from instar_luks.layout import (
+from instar_core.luks1 import algorithms
+from instar_core.luks1.layout import (
     ALIGN_KEYSLOTS,
     HEADER_SIZE,
     KEY_DISABLED,
@@ -33,7 +33,7 @@ Nothing relies on them: key material is read with bounds of its own, and what is
 
 
 class Slot(NamedTuple):
-    """A key slot. `offset` is that of its key material, in bytes."""
+    """A key slot. `offset` is that of its key material, in bytes from the header's first."""
 
     active: bool
     iterations: int
@@ -42,7 +42,7 @@ class Slot(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A LUKS1 header whose fields are within their bounds. `payload_offset` is in bytes."""
+    """A LUKS1 header whose fields are within their bounds. `payload_offset` is in bytes from the header's first."""
 
     cipher_spec: str
     algorithms: algorithms.Algorithms
@@ -60,12 +60,22 @@ class Header(NamedTuple):
         return -(-self.key_bytes * STRIPES // SECTOR_SIZE) * SECTOR_SIZE
 
 
-def read(source: Source) -> Header:
-    """The header of the volume. What is missing of a short file reads as zeros.
+def read(source: Source, base: int = 0) -> Header:
+    """The header that stands at `base`, to which its own offsets are relative. What is missing of a short file reads
+    as zeros.
 
     Raises FormatError with qemu-img's words, and in its order of checks.
     """
-    data = source.read(0, HEADER_SIZE, pad=True)
+    try:
+        return parse(source.read(base, HEADER_SIZE, pad=True))
+    except FormatError as error:
+        if error.offset is not None:
+            error.offset += base
+        raise
+
+
+def parse(data: bytes) -> Header:
+    """The header of these HEADER_SIZE bytes. Raises FormatError as read() does, with offsets from its first byte."""
     magic, version = VERSION.unpack_from(data)
     if magic != MAGIC:
         raise FormatError("Volume is not in LUKS format", offset=0)

@@ -1,0 +1,92 @@
+"""What a plugin is asked to make or to change, and the key slots that go with it: plain data, without any secret."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, NamedTuple
+else:
+    from instar_core.record import NamedTuple
+
+
+class KeySlot(NamedTuple):
+    """A key slot of an encrypted image: how a passphrase turns into the key material stored there."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no record needs
+    kdf: str
+    params: Mapping[str, Any]
+    salt: bytes
+    stripes: int
+    offset: int
+    length: int
+    cipher: str
+    hash: str
+
+
+class KeyPlan(NamedTuple):
+    """All that a key worker needs to turn one passphrase into the volume key. No secret is in it.
+
+    `material` holds each slot's stored key material. `check` says how the key is recognised (salt, iterations, digest).
+
+    The answer to instar_seal is one that is still to be filled: salts are zeros of the length wanted, the params of a
+    slot and `check` hold `time` (milliseconds that one try may cost) in place of what the key worker chooses by it,
+    `material` is empty. The key worker gives it back filled.
+    """
+
+    cipher: str
+    key_size: int
+    slots: tuple[KeySlot, ...]
+    material: tuple[bytes, ...]
+    check: Mapping[str, Any]
+
+
+class Create(NamedTuple):
+    """Request: a new image of `size` bytes, empty or to be filled with the runs that follow.
+
+    `options` holds every option of the FormatSpec: parsed values, defaults where the user gave none, None where
+    there is no default. `name` is the file name of device 0 without folders. `time` is ns since the epoch and
+    `entropy` 64 random bytes, both made by the host. `backing` describes the backing image: name (as stored),
+    format, size, details.
+    """
+
+    size: int
+    options: Mapping[str, Any]
+    name: bytes = b""
+    time: int = 0
+    entropy: bytes = bytes(64)
+    compress: bool = False
+    backing: Mapping[str, Any] | None = None
+    keys: KeyPlan | None = None
+
+
+class SnapshotEdit(NamedTuple):
+    """Request: create or delete the internal snapshot `name`. `action` is create or delete."""
+
+    action: str
+    name: str
+    time: int = 0
+
+
+class Repair(NamedTuple):
+    """Request: mend what instar_check calls repairable: leaks only, or all. `mode` is leaks or all."""
+
+    mode: str
+    time: int = 0
+    entropy: bytes = bytes(64)
+
+
+class Amend(NamedTuple):
+    """Request: these options of the image are changed; only those that the user gave are there.
+
+    Secrets never are: `keys` are key slots that a key worker made of the plugin's own instar_seal for this request,
+    `opened` the numbers of the key slots that the passphrase named as the old one opens, None where none was named.
+    With `force` also what cannot be undone is done.
+    """
+
+    options: Mapping[str, Any]
+    keys: KeyPlan | None = None
+    opened: tuple[int, ...] | None = None
+    force: bool = False
+    time: int = 0
+    entropy: bytes = bytes(64)
