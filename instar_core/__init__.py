@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from instar_core.disk import open as open
     from instar_core.errors import *  # noqa: F403
     from instar_core.hookspecs import hookimpl as hookimpl
+    from instar_core.keyring import Keyring as Keyring
+    from instar_core.operations.amend import amend as amend
     from instar_core.operations.check import check as check
     from instar_core.operations.compare import compare as compare
     from instar_core.operations.convert import convert as convert
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from instar_core.types import *  # noqa: F403
 
 _OPERATIONS = {
+    "amend": "amend",
     "info": "info",
     "map": "map_",
     "check": "check",
@@ -42,7 +45,7 @@ _OPERATIONS = {
     "measure": "measure",
     "compare": "compare",
 }
-_MODULES = ("types", "spec", "errors", "hookspecs", "results", "settings", "source")
+_MODULES = ("types", "requests", "spec", "errors", "hookspecs", "results", "settings", "source", "keyring")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from instar_core import device as devices
-from instar_core import limits, locks, policy, probe, registry
+from instar_core import limits, locks, policy, probe, registry, unlocking
 from instar_core.errors import ErrorKind, FormatError, InstarError, PolicyError, UnknownFormat
 from instar_core.session import FormatSession
 from instar_core.types import Role
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from instar_core.launch import Begun
     from instar_core.settings import Settings
     from instar_core.types import ImageInfo, Reference
+
+
+HEADER = "header"
+"""Option that names the file in which an image's header lies apart from its content: device 1."""
 
 
 class Member:
@@ -126,20 +130,28 @@ def open_member(
     opened_before = begun.device if begun else device
     found = [opened_before] if opened_before else []
     session = None
+    given = unlocking.own(options) if options else options
+    further = given.pop(HEADER, None) if isinstance(given, dict) else None
+    if further is not None:
+        given = {**(given or {}), HEADER: True}
     try:
         if format is not None:
             registry.require(format)
         if not found:
             found.append(devices.open_named(plain(path)))
-        session = FormatSession(found, operation, settings, format, options, begun.session if begun else None)
+        if further is not None:
+            found.append(devices.open_named(plain(further)))
+        session = FormatSession(found, operation, settings, format, given, begun.session if begun else None)
         name = format or probe.decide(session.probe(), settings, path)
         info = session.info(name)
         wanted = [r for r in info.references if r.role == Role.EXTENT or (r.role == Role.DATA and whole)]
         if wanted:
             session.close()
             found += _open_parts(wanted, path, found[0], settings)
-            session = FormatSession(found, operation, settings, name, options)
+            session = FormatSession(found, operation, settings, name, given)
             info = session.info(name)
+        if info.encrypted and operation != "info":
+            info = unlocking.unlocked(session, name, info, options, settings)
         if not settings.force_share:
             for opened in found:
                 locks.take(opened, claim(operation, name))
@@ -220,7 +232,8 @@ def open_chain(
             if reference is None:
                 return top
             try:
-                member.backing = _open_backing(member, reference, seen, settings, operation, whole)
+                options = unlocking.below(options)
+                member.backing = _open_backing(member, reference, seen, settings, operation, whole, options)
             except InstarError as error:
                 if not shallow:
                     error.message = f"Could not open backing file: {error.message}"
@@ -236,7 +249,13 @@ def open_chain(
 
 
 def _open_backing(
-    member: Member, reference: Reference, seen: set[Any], settings: Settings, operation: str, whole: bool
+    member: Member,
+    reference: Reference,
+    seen: set[Any],
+    settings: Settings,
+    operation: str,
+    whole: bool,
+    options: dict[str, Any],
 ) -> Member:
     target = resolve(reference.name, member.path)
     rules = policy.policy(settings)
@@ -254,18 +273,31 @@ def _open_backing(
     declared = reference.format
     if not rules.declared:
         lenient = settings._replace(unsafe_quirks=True)
-        below = open_member(target, lenient, operation, format=declared, device=opened, whole=whole)
+        below = open_member(target, lenient, operation, format=declared, device=opened, whole=whole, options=options)
     else:
-        below = _confirmed(target, opened, declared, settings, operation, whole)
-    cid, own = reference.details.get("cid"), below.info.details.get("cid")
-    if operation != "info" and cid is not None and cid != own:
-        below.close()
-        raise FormatError(
-            f"the image was made for a backing file with CID {cid}, but '{target}' has CID {own}",
-            kind=ErrorKind.CORRUPT,
-            path=target,
-        )
+        below = _confirmed(target, opened, declared, settings, operation, whole, options)
+    if operation != "info":
+        try:
+            _confirm_identity(reference, below, target)
+        except FormatError:
+            below.close()
+            raise
     return below
+
+
+def _confirm_identity(reference: Reference, below: Member, target: str) -> None:
+    """Raises FormatError where the image was made for another backing file than this."""
+    for key, what, own in (
+        ("cid", "CID", below.info.details.get("cid")),
+        ("identity", "identifier", below.info.extra.get("identity")),
+    ):
+        wanted = reference.details.get(key)
+        if wanted is not None and wanted != own:
+            raise FormatError(
+                f"the image was made for a backing file with {what} {wanted}, but '{target}' has {what} {own}",
+                kind=ErrorKind.CORRUPT,
+                path=target,
+            )
 
 
 def _described(
@@ -299,12 +331,18 @@ def _described(
 
 
 def _confirmed(
-    target: str, opened: Device, declared: str | None, settings: Settings, operation: str, whole: bool
+    target: str,
+    opened: Device,
+    declared: str | None,
+    settings: Settings,
+    operation: str,
+    whole: bool,
+    options: dict[str, Any],
 ) -> Member:
     """The backing image, of the format it was declared to be, as its own probe confirms."""
     strict = settings._replace(unsafe_quirks=False)
     try:
-        member = open_member(target, strict, operation, device=opened, whole=whole)
+        member = open_member(target, strict, operation, device=opened, whole=whole, options=options)
     except UnknownFormat as error:
         raise PolicyError(
             f"the backing file '{target}' shows no sign of being a {declared} disk", path=target

@@ -1,12 +1,13 @@
 """Which snapshot a worker in a guest begins at: what it may need is in it, for a sealed guest imports nothing.
 
-Two recipes: `lean` parses images with every plugin that is installed, `bulk` decodes, encodes and derives keys. They
-are prepared by `instar sandbox prepare`; a request only finds them.
+Two recipes: `lean` parses images with every plugin that is installed, `bulk` decodes (also by the plugins' own hooks),
+encodes and derives keys. They are prepared by `instar sandbox prepare`; a request only finds them.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
 from instar_core import registry
 from instar_core.errors import SandboxError
@@ -98,10 +99,11 @@ def recipe(name: str, *, modules: bool = False) -> Recipe:
     from instar_sandbox.kvm.store import Recipe
 
     entries = sorted(registry.entries().values())
-    mark = (os.path.dirname(__file__), tuple([tuple(entry) for entry in entries]) if name == LEAN else ())
-    return Recipe(name, (lean() if name == LEAN else ["instar_core.worker.bulk", CODEC, KEY]) if modules else (), mark)
+    mark = (os.path.dirname(__file__), tuple([tuple(entry) for entry in entries]))
+    return Recipe(name, (lean() if name == LEAN else bulk()) if modules else (), mark)
 
 
+DECODE, HOOK = "decode", "instar_decode"
 CODEC, KEY, FORMAT = "instar_core.worker.codec", "instar_core.worker.key", "instar_core.worker.format"
 
 
@@ -113,10 +115,27 @@ def lean() -> list[str]:
             named = [
                 entry.value.partition(":")[0],
                 spec.hooks,
-                *[name for some in spec.preload.values() for name in some],
+                *[name for operation, some in spec.preload.items() if operation != DECODE for name in some],
             ]
             if _importable(named):
                 modules += named
+    return list(dict.fromkeys(modules))
+
+
+def bulk() -> list[str]:
+    """The programs of codec and key sessions, and every plugin that decodes by a hook of its own.
+
+    Of what such a plugin names for it only what is there: it can do without the rest, or says so.
+    """
+    from instar_core.worker import relay
+
+    modules = ["instar_core.worker.bulk", CODEC, KEY, FORMAT]
+    for entry, spec, _ in registry.formats():
+        if spec is None or not _importable([spec.hooks]):
+            continue
+        if relay.implementation(sys.modules[spec.hooks], HOOK) is not None:
+            modules += [entry.value.partition(":")[0], spec.hooks]
+            modules += [name for name in spec.preload.get(DECODE, ()) if _importable([name])]
     return list(dict.fromkeys(modules))
 
 

@@ -81,6 +81,7 @@ def start(
             descriptors,
             bounds,
             snapshot=guests.snapshot(guests.LEAN, settings.sandbox),
+            server=True if settings.keyring else None,  # a worker forked from here would begin with the passphrases
         )
     except instar_sandbox.JailError as error:
         raise SandboxError(str(error)) from error

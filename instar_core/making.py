@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from instar_core import options as optionlists
-from instar_core import registry
+from instar_core import registry, sealing
 from instar_core.errors import ErrorKind, InstarError, UsageError
 from instar_core.session import FormatSession
 from instar_core.spec import FILE_OPTIONS
@@ -38,6 +38,8 @@ class Order:
         self.values: dict[str, Value] = optionlists.parse(self.known, self.given)
         self.compress = False
         self.backing: dict[str, object] | None = None
+        self.measuring = False
+        """Nothing will be written: key slots are made as fast as possible."""
 
     def take_backing(self, name: str | None, format: str | None) -> None:
         """The backing file given apart from the option list counts; it may not be named twice."""
@@ -117,7 +119,14 @@ class Order:
     def dialogue(self, session: FormatSession, size: int) -> Dialogue:
         """The dialogue, its geometry stated. Raises FormatError with the path where the options do not fit."""
         try:
-            return session.write(self.spec.name, self.request(size))
+            request = self.request(size)
+            secret = sealing.secret(self.values)
+            if secret is None or Capability.ENCRYPT not in self.spec.capabilities:
+                return session.write(self.spec.name, request)
+            plan, key = sealing.sealed(session, self.spec.name, request, secret, self.settings, self.measuring)
+            dialogue = session.write(self.spec.name, request._replace(keys=plan))
+            dialogue.geometry = sealing.keyed(dialogue.geometry, key)
+            return dialogue
         except InstarError as error:
             error.path = self.path
             raise
@@ -130,6 +139,7 @@ def describe_backing(member: Member, stored: str, format: str | None) -> dict[st
         "format": format,
         "size": member.info.virtual_size,
         "details": dict(member.info.details),
+        "identity": member.info.extra.get("identity"),
     }
 
 

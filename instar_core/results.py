@@ -70,6 +70,8 @@ class CheckReport(NamedTuple):
     end: int
     findings: tuple[Finding, ...] = ()
     """The findings, unless they were given to a callback as they came."""
+    leaks_fixed: int = 0
+    corruptions_fixed: int = 0
 
 
 class Measurement(NamedTuple):

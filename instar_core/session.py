@@ -82,6 +82,7 @@ class FormatSession:
         """`started` is the session if launch.begin has started it already, with these same arguments."""
         self.devices = tuple(devices)
         self.format = format
+        self._operation = operation
         self._session = started or launch.start(devices, operation, settings, format, options)
         self._busy = False
         self._patience = PATIENCE * launch.budget(operation, devices, settings).cpu
@@ -101,8 +102,13 @@ class FormatSession:
         return Probed(self._value("probe"))
 
     def info(self, name: str) -> ImageInfo:
-        """What the image says of itself, checked."""
-        return validate.image_info(self._value("info", name), name)
+        """What the image says of itself, checked; unless it is only to be shown, ready for its content to be read."""
+        info = validate.image_info(self._value("info", name), name)
+        if self._operation == "info" or not info.codings:
+            return info
+        from instar_core.owncodings import tied
+
+        return tied(info)
 
     def map(self, name: str, info: ImageInfo, layer: Layer, start: int, length: int) -> Iterator[Extent]:
         """Checked extents of a window. The session can do nothing else until they are used up."""

@@ -6,6 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NamedTuple
 
+    from instar_core.keyring import Keyring
     from instar_core.pool import Pool
 else:
     from instar_core.record import NamedTuple
@@ -34,6 +35,9 @@ class Settings(NamedTuple):
     """Neither take nor honour image locks (reading only)."""
     pool: Pool | None = None
     """Sandboxes that stand ready, for sessions that parse images."""
+    keyring: Keyring | None = None
+    """Passphrases by the names that options call them by. With any, no worker is forked from a process that holds
+    them."""
 
 
 DEFAULTS = Settings()

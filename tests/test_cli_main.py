@@ -176,9 +176,7 @@ def test_help_is_made_from_the_tables(name: str, verb: str | None, capsys: pytes
     ("words", "what"),
     [
         (["commit", "x"], "the command commit"),
-        (["info", "--object", "secret,id=s,data=x", "x"], "--object"),
         (["info", "--image-opts", "driver=raw,file.filename=x,key-secret=s"], "--image-opts with 'key-secret'"),
-        (["check", "-r", "all", "x"], "check --repair"),
         (["snapshot", "-a", "s", "x"], "snapshot --apply"),
         (["convert", "--bitmaps", "a", "x"], "--bitmaps"),
     ],

@@ -37,6 +37,7 @@ OPENERS = {
     "device.py": "the only place that opens images and what they name",
     "registry.py": "reads the entry points of installed distributions",
     "cli/settings_load.py": "reads the settings files",
+    "cli/objects.py": "reads the files that the user's own secrets are in",
     "cli/main.py": "turns a broken standard output into /dev/null",
 }
 OPENING = {("os", "open"), ("io", "open"), ("os", "fdopen"), ("", "open")}

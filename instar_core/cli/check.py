@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from instar_core.cli import output, values
-from instar_core.cli.fault import Later
+from instar_core.cli.fault import Fault
 from instar_core.cli.getopt import Opt, Verb
 from instar_core.cli.info import one_file
 from instar_core.cli.printable import printable
@@ -32,7 +32,7 @@ VERB = Verb(
             "r",
             "repair",
             "leaks|all",
-            ("repair errors of the given category in the image (not supported yet)",),
+            ("repair errors of the given category in the image",),
             values.repair,
         ),
         values.SHARE,
@@ -52,7 +52,8 @@ def run(call: Call, parsed: Parsed) -> int:
     if parsed.get("repair"):
         if parsed.get("share"):
             raise UsageError("force-share=on can only be used with read-only images", path=asked.path)
-        raise Later("check --repair")
+        if parsed.get("chain"):
+            raise Fault("--repair and --chain are mutually exclusive", usage=True)
     from instar_core.operations import check
 
     wanted: dict[str, Any] = {"format": asked.format, "open_options": asked.options, "settings": call.settings}
@@ -60,6 +61,15 @@ def run(call: Call, parsed: Parsed) -> int:
     reports: list[CheckReport] = []
     if chain:
         reports += check.check_chain(asked.path, **wanted, on_finding=_tell)
+    elif parsed.get("repair"):
+        from instar_core.operations.repair import repair
+
+        def mended(report: CheckReport) -> None:
+            quiet = parsed.get("quiet") or parsed.get("output") == "json"
+            if not quiet and (report.leaks_fixed or report.corruptions_fixed):
+                output.out(render.mended(report))
+
+        reports.append(repair(asked.path, parsed.get("repair"), **wanted, on_finding=_tell, mended=mended))
     else:
         reports.append(check.check(asked.path, **wanted, on_finding=_tell))
     if not parsed.get("quiet"):

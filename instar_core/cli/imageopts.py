@@ -1,7 +1,8 @@
 """Which image a verb is asked about: a file by name, or by an option string (--image-opts).
 
-Of option strings there is what a plain file needs: driver, file.driver=file, file.filename, and the options with
-which the driver opens an image (offset and size of raw). Everything else is refused by name.
+Of option strings there is what plain files need: driver, file.driver=file, file.filename, the options with which the
+driver opens an image, those of the images below it that name their secrets (backing.…), and the file of a header that
+lies apart (header.filename). Everything else is refused by name.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ else:
     from instar_core.record import NamedTuple
 
 FILENAMES = ("file.filename", "filename")
+BACKING, SECRET, HEADER = "backing.", "key-secret", "header"
 
 
 class Source(NamedTuple):
@@ -57,8 +59,20 @@ def described(text: str) -> Source:
         return Source(path, driver)
     if driver is None:
         raise Later(f"--image-opts with '{next(iter(given))}' and no driver")
-    shown = {"driver": driver, **given, "file": {"driver": "file", "filename": path}}
-    return Source(path, driver, _opening(driver, given), "json:" + jsontext.line(shown))
+    shown: dict[str, Any] = {"driver": driver, "file": {"driver": "file", "filename": path}}
+    header = _header(given)
+    if header is not None:
+        shown[HEADER] = {"driver": "file", "filename": header}
+    shown.update(given)
+    options = {**_opening(driver, given), **({HEADER: header} if header is not None else {})}
+    return Source(path, driver, options, "json:" + jsontext.line(shown))
+
+
+def _header(given: dict[str, str]) -> str | None:
+    """The file of a header that lies apart, taken out of what was given."""
+    if given.pop(f"{HEADER}.driver", "file") != "file":
+        raise Later("--image-opts with another header.driver than file")
+    return given.pop(f"{HEADER}.filename", None)
 
 
 def _opening(driver: str, given: Mapping[str, str]) -> dict[str, Any]:
@@ -67,7 +81,12 @@ def _opening(driver: str, given: Mapping[str, str]) -> dict[str, Any]:
     from instar_core.options import parse_value
 
     known = {option.name: option for option in registry.spec(driver).open_options}
-    for key in given:
-        if key not in known:
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        if key in known:
+            found[key] = parse_value(known[key], value)
+        elif key.startswith(BACKING) and key.endswith(SECRET):
+            found[key] = value
+        else:
             raise Later(f"--image-opts with '{key}'")
-    return {key: parse_value(known[key], value) for key, value in given.items()}
+    return found

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Final, NoReturn
 
-VERBS: Final = ("check", "compare", "convert", "create", "info", "map", "measure", "snapshot")
+VERBS: Final = ("amend", "check", "compare", "convert", "create", "info", "map", "measure", "snapshot")
 """Verbs of qemu-img that there are."""
 OWN: Final = ("config", "formats", "sandbox")
 """Verbs that qemu-img does not have; they exist under the name instar only."""
-LATER: Final = ("amend", "bench", "bitmap", "commit", "dd", "rebase", "resize")
+LATER: Final = ("bench", "bitmap", "commit", "dd", "rebase", "resize")
 """Verbs of qemu-img that are still missing."""
 
 COLLECTED: Final = 50_000
@@ -111,6 +111,13 @@ def _run(call: Call, words: Sequence[str], values: dict[str, Any]) -> int:
         parsed.values.update({**values, **parsed.values})
         held = settings_load.load(parsed.values, qemu=call.qemu)
         settings = settings_load.settings(held, force_share=parsed.get("share", False))
+        if parsed.get("object"):
+            from instar_core.cli import objects
+
+            if objects.wants_help(parsed.get("object")):
+                output.out(objects.HELP)
+                return 0
+            settings = settings._replace(keyring=objects.keyring(parsed.get("object")))
         with stopping.Stoppable(settings.timeout):
             code: int = module.run(call._replace(settings=settings), parsed)
     except HelpWanted:

@@ -63,13 +63,19 @@ def cache(mode: str | None, default: str, *, source: bool = False, code: int = 1
     return "none" if mode == "off" else mode
 
 
+def defined(text: str, before: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The definitions of objects so far, with this one."""
+    return (*(before or ()), text)
+
+
 OBJECT: Final = Opt(
     "object",
     "",
     "object",
     "OBJDEF",
-    ("defines QEMU user-creatable object (not supported yet)",),
-    later("--object"),
+    ("defines QEMU user-creatable object: secret,id=ID,data=TEXT|file=FILE[,format=raw|base64][,keyid=ID,iv=IV]",),
+    defined,
+    True,
 )
 SHARE: Final = Opt("share", "U", "force-share", "", ("open image in shared mode for concurrent access",))
 QUIET: Final = Opt("quiet", "q", "quiet", "", ("quiet mode (produce only error messages if any)",))

@@ -95,7 +95,8 @@ def look_at_backing(order: Order, size: int | None, unsafe: bool) -> int | None:
         hint = "" if unsafe else detected(target, order.settings)
         raise UsageError("Backing file specified without backing format", hint=hint, path=order.path)
     if unsafe:
-        order.backing = {"name": os.fsencode(stored), "format": declared, "size": size or 0, "details": {}}
+        name = os.fsencode(stored)
+        order.backing = {"name": name, "format": declared, "size": size or 0, "details": {}, "identity": None}
         return size
     try:
         settings = order.settings._replace(unsafe_quirks=True, force_share=True)

@@ -37,6 +37,7 @@ def measure(
     `open_options` are as in info.
     """
     order = Order("", target_format, options or {}, settings)
+    order.measuring = True
     if Capability.MEASURE not in order.spec.capabilities:
         raise InstarError(
             f"Block driver '{target_format}' does not support size measurement", kind=ErrorKind.UNSUPPORTED
@@ -71,7 +72,7 @@ def _reserved(order: Order) -> bool:
 
 def _geometry(order: Order, size: int) -> Geometry:
     with order.session() as session:
-        return session.write(order.spec.name, order.request(size)).geometry
+        return order.dialogue(session, size).geometry
 
 
 def _full(geometry: Geometry) -> int:

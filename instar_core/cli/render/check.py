@@ -37,6 +37,8 @@ def as_object(report: CheckReport, *, steady: bool) -> dict[str, Any]:
         "compressed-clusters": report.compressed,
         "image-end-offset": report.end,
     }
+    made.update({"leaks-fixed": report.leaks_fixed} if report.leaks_fixed else {})
+    made.update({"corruptions-fixed": report.corruptions_fixed} if report.corruptions_fixed else {})
     return made if steady else {key: value for key, value in made.items() if value or key == "check-errors"}
 
 
@@ -44,6 +46,16 @@ def json(reports: list[CheckReport], *, steady: bool, chain: bool = False) -> st
     """One object, or with `chain` a list of them."""
     made = [as_object(report, steady=steady) for report in reports]
     return pretty(made if chain else made[0]) + "\n"
+
+
+def mended(report: CheckReport) -> str:
+    """What is said between mending an image and checking it once more."""
+    return (
+        "The following inconsistencies were found and repaired:\n\n"
+        f"    {report.leaks_fixed} leaked clusters\n"
+        f"    {report.corruptions_fixed} corruptions\n\n"
+        "Double checking the fixed image now...\n"
+    )
 
 
 def human(report: CheckReport) -> str:

@@ -1,0 +1,105 @@
+"""check -r: what is wrong with an image, mended where its format can."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from instar_core import chain as chains
+from instar_core import device as devices
+from instar_core import locks, registry
+from instar_core.errors import ErrorKind, InstarError
+from instar_core.operations.check import CHECKING, examine
+from instar_core.results import CheckReport
+from instar_core.settings import DEFAULTS
+from instar_core.types import Capability, Repair, Severity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from instar_core.device import Device
+    from instar_core.settings import Settings
+    from instar_core.types import Finding
+
+MODES = ("leaks", "all")
+
+
+class Mended:
+    """What a first check found that can be mended."""
+
+    def __init__(self, mode: str, told: Callable[[Finding], None] | None) -> None:
+        self.mode = mode
+        self.told = told
+        self.wanted = False
+        self.leaks = 0
+        self.corruptions = 0
+
+    def note(self, finding: Finding) -> None:
+        """The finding counts, if the mode covers it."""
+        if self.told is not None:
+            self.told(finding)
+        if not finding.repairable or (self.mode == "leaks" and finding.severity == Severity.CORRUPTION):
+            return
+        self.wanted = True
+        if finding.severity == Severity.LEAK:
+            self.leaks += finding.count
+        elif finding.severity == Severity.CORRUPTION:
+            self.corruptions += finding.count
+
+
+def repair(
+    path: str,
+    mode: str,
+    *,
+    format: str | None = None,
+    open_options: Mapping[str, Any] | None = None,
+    settings: Settings = DEFAULTS,
+    on_finding: Callable[[Finding], None] | None = None,
+    mended: Callable[[CheckReport], None] | None = None,
+) -> CheckReport:
+    """The image at `path` has no leaks (`mode` leaks) or nothing wrong (all) any more that its format can mend; what a
+    check finds then, with the counts of what was mended.
+
+    `on_finding` is told the findings of the check before; `mended` is called between mending and the last check, if
+    there was anything to mend. A stop at any point leaves an image that is no worse. Raises InstarError, of kind
+    UNSUPPORTED where the format cannot mend.
+    """
+    options = {**(open_options or {}), **CHECKING, "repair": mode}
+    opened = settings._replace(force_share=True)  # the one lock is that of the descriptor that is written to
+    writable = devices.open_named(chains.plain(path), write=True)
+    try:
+        locks.take(writable, locks.CHANGE)
+        found = Mended(mode, on_finding)
+        with chains.open_chain(path, opened, "check", format=format, options=options) as top:
+            same_file(top.devices[0], writable)
+            if Capability.REPAIR not in registry.spec(top.format).capabilities:
+                raise InstarError("This image format does not support repairs", kind=ErrorKind.UNSUPPORTED, path=path)
+            first = examine(top, found.note)
+            name = top.format
+        if not found.wanted:
+            return first
+        _mend(path, name, Repair(mode, time.time_ns(), os.urandom(64)), writable, opened, options)
+    finally:
+        writable.close()
+    if mended is not None:
+        mended(first._replace(leaks_fixed=found.leaks, corruptions_fixed=found.corruptions))
+    with chains.open_chain(path, settings, "check", format=name, options={**(open_options or {}), **CHECKING}) as top:
+        return examine(top, None)._replace(leaks_fixed=found.leaks, corruptions_fixed=found.corruptions)
+
+
+def same_file(parsed: Device, writable: Device) -> None:
+    """Raises InstarError where the file that was parsed is not the one that is written to."""
+    if parsed.identity != writable.identity:
+        raise InstarError("the image was exchanged while it was opened", path=parsed.path)
+
+
+def _mend(
+    path: str, format: str, request: Repair, writable: Device, settings: Settings, options: Mapping[str, Any]
+) -> None:
+    from instar_core.dataplane.apply import apply
+
+    with chains.open_member(path, settings, "write", format=format, options=options) as member:
+        same_file(member.devices[0], writable)
+        apply(member.session.edits(format, request), [writable.descriptor])
