@@ -57,7 +57,7 @@ PURE = frozenset((
 CORE_PACKAGE = "instar_core"
 CORE = tuple(
     f"instar_core.{name}"
-    for name in ["types", "errors", "limits", "hookspecs", "source", "record", "signatures", "codecs", "tally"]
+    for name in ["types", "errors", "limits", "hookspecs", "source", "record", "signatures", "codecs", "tally", "luks1"]
 )
 """Modules of the core that a plugin may import: the contract, and tools made for plugins."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from instar_core import limits
 from instar_core.source import Image
+from instar_core.testing import sealing
 from instar_core.testing.law import Broken, holds
 from instar_core.testing.medium import Disk, source
 from instar_core.types import Barrier, Copy, Geometry, Kind, Punch, Put, Reserve, Truncate, Zero
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from instar_core.testing.content import Offer
     from instar_core.testing.subject import Subject
-    from instar_core.types import Create, Edit, Run, WriteRequest
+    from instar_core.types import Coding, Create, Edit, Run, WriteRequest
 
 SECTOR = 512
 REACH = 1 << 63
@@ -127,7 +128,7 @@ def make(subject: Subject, request: Create, offer: Callable[[Geometry], Iterable
     host hold more than WAITING runs; what the writer raises comes through.
     """
     desk = Desk()
-    stream = subject.write(None, request, desk.runs())
+    stream = subject.write(None, sealing.sealed(subject, request), desk.runs())
     geometry = next(stream, None)
     if not isinstance(geometry, Geometry):
         raise Broken(f"a writer begins with {type(geometry).__name__}, not with its Geometry")
@@ -135,7 +136,7 @@ def make(subject: Subject, request: Create, offer: Callable[[Geometry], Iterable
     files = [Disk(), *(Disk() for _ in geometry.files)]
     for disk, file in zip(files[1:], geometry.files, strict=True):
         disk.truncate(file.size)
-    desk.open(offer(geometry), RecordingDevice(files))
+    desk.open(offer(geometry), RecordingDevice(files), geometry.cipher)
     for edit in stream:
         holds(not isinstance(edit, Geometry), "a writer states its geometry twice")
         desk.apply(edit)  # type: ignore[arg-type]
@@ -177,11 +178,13 @@ class Desk:
         self._starts: list[int] = []
         self._waiting: dict[int, tuple[int, Offer, list[tuple[int, int]]]] = {}
         self._count = 0
+        self._cipher: Coding | None = None
 
-    def open(self, offers: Iterable[Offer], recording: RecordingDevice) -> None:
-        """Runs can be asked for from now on, and edits applied."""
+    def open(self, offers: Iterable[Offer], recording: RecordingDevice, cipher: Coding | None = None) -> None:
+        """Runs can be asked for from now on, and edits applied; copies are encrypted where there is a cipher."""
         self._offers = iter(offers)
         self.recording = recording
+        self._cipher = cipher
 
     def runs(self) -> Iterator[Run]:
         """The runs, as a writer asks for them."""
@@ -218,7 +221,10 @@ class Desk:
             holds(length <= limits.PUT, f"a Put of {length} bytes is longer than limits.PUT")
             self.recording.do(Step("write", edit.device, edit.offset, edit.data))
         elif isinstance(edit, Copy):
-            self.recording.do(Step("write", edit.device, edit.offset, self._taken(edit)))
+            data = self._taken(edit)
+            if self._cipher is not None:
+                data = sealing.encrypted(self._cipher, edit, data)
+            self.recording.do(Step("write", edit.device, edit.offset, data))
         elif isinstance(edit, Zero):
             self.recording.do(Step("zero", edit.device, edit.offset, b"", length))
         elif isinstance(edit, Reserve):

@@ -36,6 +36,10 @@ class Laws:
     disk_sizes: ClassVar[Sequence[int]] = (512, 65_536, 1_000_448, 3_145_728, 5 << 30)
     """Sizes, in bytes, of the disks that are written and read back. One that the writer refuses is left out."""
 
+    base_options: ClassVar[dict[str, str]] = {}
+    """Options, as a user types them, that every image of the format needs. Where they name a secret (key-secret), or
+    fill_options do, the kit makes key slots for a passphrase of its own."""
+
     fill_options: ClassVar[Sequence[dict[str, str]] | None] = None
     """Option lists, as a user types them, that images are made with. None: every choice of every option, one by one.
     What the writer refuses with FormatError is left out."""
@@ -80,7 +84,7 @@ class Laws:
     ) -> Iterator[list[Specimen]]:
         """Images of the corpus, and some that the format's own writer made."""
         made = [specimen.opened(subject, name, image) for name, image in corpus]
-        made += specimen.own(subject, self.disk_sizes, random)
+        made += specimen.own(subject, self.disk_sizes, random, self.base_options)
         holds(made, "there is no image to try the laws on: give a corpus")
         yield made
         for one in made:

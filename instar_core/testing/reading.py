@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from instar_core import codecs
-from instar_core.testing import shape
+from instar_core.testing import sealing, shape
 from instar_core.testing.law import Broken, holds
 from instar_core.testing.subject import ACTIVE
 from instar_core.types import Kind
@@ -36,7 +36,7 @@ def compare(
     """
     info = subject.info(image)
     shape.info(info, subject.spec.name)
-    decoder = Decoder(subject, info.codings)
+    decoder = Decoder(subject, sealing.unlocked(info).codings)
     sizes = [file.size for file in files]
     for extent in shape.extents(subject.map(image, 0, expected.size, layer), 0, expected.size, info, MANY):
         shape.inside(extent, info, sizes)
@@ -88,9 +88,11 @@ class Decoder:
         """The unit that the piece decodes to. Raises FormatError where it does not."""
         coding = self._codings[extent.coding - 1]
         if coding.name in codecs.CODINGS:
-            out = bytearray(coding.unit)
-            length = codecs.decoder(coding.name)(coding.params, coding.unit)(memoryview(stored), memoryview(out), 0)
-            return bytes(out[:length])
+            out = bytearray(coding.unit if coding.whole else len(stored))
+            code = codecs.decoder(coding.name)(coding.params, coding.unit)
+            place = extent.offset if coding.params.get("by") == "offset" else extent.start - extent.skip
+            number = place // coding.unit * coding.params.get("iv_step", 1)
+            return bytes(out[: code(memoryview(stored), memoryview(out), number)])
         holds(self._subject.implements("instar_decode"), f"nobody decodes {coding.name}")
         content = self._subject.decode(coding.params, stored)
         holds(isinstance(content, bytes), f"instar_decode answers a {type(content).__name__}")

@@ -92,7 +92,9 @@ def opened(subject: Subject, name: str, image: bytes | str | os.PathLike[str]) -
     return Specimen(name, tuple(media))
 
 
-def own(subject: Subject, sizes: Sequence[int], random: Random) -> Iterator[Specimen]:
+def own(
+    subject: Subject, sizes: Sequence[int], random: Random, base: Mapping[str, str] | None = None
+) -> Iterator[Specimen]:
     """Images that the format's own writer makes, plain and compressed; none where it has no writer."""
     if not subject.can(Capability.FILL):
         return
@@ -100,7 +102,7 @@ def own(subject: Subject, sizes: Sequence[int], random: Random) -> Iterator[Spec
         for compress in (False, True) if subject.can(Capability.COMPRESS) else (False,):
             disk = content.scattered(random, size)
             try:
-                made = written(subject, disk, {}, random, compress=compress)
+                made = written(subject, disk, base or {}, random, compress=compress)
             except (FormatError, Unfit):
                 continue
             media = devices(subject, made.files[0], made.named())

@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from instar_core.source import Image
-    from instar_core.types import Edit, Extent, Finding, Geometry, ImageInfo, Match, ProbeView, Run, Tally, WriteRequest
+    from instar_core.types import (
+        Edit,
+        Extent,
+        Finding,
+        Geometry,
+        ImageInfo,
+        KeyPlan,
+        Match,
+        ProbeView,
+        Run,
+        Tally,
+        WriteRequest,
+    )
 
 ACTIVE = Layer()
 
@@ -83,6 +95,11 @@ class Subject:
         """The plugin's side of a change."""
         edits: Iterable[Geometry | Edit] = self.hook.instar_write(image=image, request=request, runs=runs)
         return iter(edits)
+
+    def seal(self, request: WriteRequest) -> KeyPlan:
+        """The key slots that a new image wants made."""
+        plan: KeyPlan = self.hook.instar_seal(image=None, request=request)
+        return plan
 
     def decode(self, params: Mapping[str, Any], stored: bytes) -> bytes:
         """One piece in a coding of the plugin's own, decoded."""

@@ -11,7 +11,7 @@ from instar_core.testing.executor import Made, change, make
 from instar_core.testing.law import Broken, holds, needs
 from instar_core.testing.laws import Laws
 from instar_core.testing.medium import Disk, source
-from instar_core.types import Capability, Kind, Layer, LayerKind, Role, Run, SnapshotEdit
+from instar_core.types import Capability, Kind, Layer, LayerKind, Repair, Role, Run, SnapshotEdit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,7 +87,7 @@ class WritingLaws(Laws):
         """What was written, zeros too, hides the image below; what was not is absent."""
         name = subject.spec.name
         backing = {"name": b"base", "format": name, "size": OVERLAY, "details": self._details(subject, random)}
-        changed = {"backing_file": "base", "backing_fmt": name}
+        changed = {**self.base_options, "backing_file": "base", "backing_fmt": name}
         shown: list[tuple[int, int, int]] = []
         absent: list[tuple[int, int]] = []
         disk = Disk()
@@ -133,8 +133,22 @@ class WritingLaws(Laws):
                         self._snapshots_read(subject, left, disk, told)
                 files = history.files
 
+    @needs(Capability.FILL, Capability.REPAIR)
+    def test_a_repair_of_a_sound_image_leaves_its_content(self, subject: Subject, random: Random) -> None:
+        """Mending what is not broken, or what was cut short, loses nothing; and it can be done twice."""
+        for disk, made in self._small(subject, random):
+            files: Sequence[Disk] = made.files
+            for mode in ("leaks", "all", "all"):
+                files = change(subject, files, Repair(mode, specimen.TIME, random.randbytes(64))).files
+                told = f"repaired ({mode})"
+                try:
+                    reading.compare(subject, Image([source(file) for file in files]), files, disk)
+                except (Broken, FormatError) as error:
+                    raise Broken(f"{told}: {error}") from error
+
     def _options(self, subject: Subject) -> Sequence[dict[str, str]]:
-        return specimen.variants(subject.spec) if self.fill_options is None else self.fill_options
+        chosen = specimen.variants(subject.spec) if self.fill_options is None else self.fill_options
+        return [{**self.base_options, **changed} for changed in chosen]
 
     def _round_trips(self, subject: Subject, random: Random, *, compress: bool) -> None:
         tried = 0
@@ -170,7 +184,7 @@ class WritingLaws(Laws):
         """A small image, and a small compressed one."""
         for compress in (False, True) if subject.can(Capability.COMPRESS) else (False,):
             disk = content.scattered(random, SMALL)
-            yield disk, specimen.written(subject, disk, {}, random, compress=compress)
+            yield disk, specimen.written(subject, disk, self.base_options, random, compress=compress)
 
     def _refused_or_whole(self, subject: Subject, made: Made, files: list[Disk], disk: Disk, told: str) -> None:
         names = {file.name: one for file, one in zip(made.geometry.files, files[1:], strict=True)}
@@ -201,7 +215,7 @@ class WritingLaws(Laws):
 
     def _details(self, subject: Subject, random: Random) -> dict[str, object]:
         """What the info of a base image of the same format says."""
-        made = make(subject, specimen.request(subject.spec, SMALL, {}, random), _no_runs)
+        made = make(subject, specimen.request(subject.spec, SMALL, self.base_options, random), _no_runs)
         files = specimen.devices(subject, made.files[0], made.named())
         return dict(subject.info(Image([source(file) for file in files])).details)
 
