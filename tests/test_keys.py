@@ -73,10 +73,11 @@ def test_a_split_key_merges_to_itself(hash_name, size):
 
 @pytest.mark.parametrize("place", PLACES)
 def test_the_passphrase_of_any_slot_gives_the_key(place):
-    plan = make_plan(KEY, [b"one", b"two", b"three \xff\x00"])
+    passphrases = [b"one", b"two", b"three \xff\x00"]
+    plan = make_plan(KEY, passphrases)
     settings = Settings(sandbox=place)
-    for passphrase in (b"one", b"two", b"three \xff\x00"):
-        assert keys.unlock(plan, passphrase, settings) == KEY
+    for passphrase in passphrases:
+        assert keys.unlock(plan, passphrase, settings) == (KEY, passphrases.index(passphrase))
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -93,14 +94,14 @@ def test_a_wrong_passphrase_gives_none(place):
 )
 def test_other_ciphers_work_behind_the_walls_too(place, spec, size):
     plan = make_plan(KEY[:size], [b"one"], spec=spec, hash_name="sha512")
-    assert keys.unlock(plan, b"one", Settings(sandbox=place)) == KEY[:size]
+    assert keys.unlock(plan, b"one", Settings(sandbox=place)) == (KEY[:size], 0)
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({"cipher": "serpent-xts-plain64"}, ErrorKind.UNSUPPORTED),
+        ({"cipher": "camellia-xts-plain64"}, ErrorKind.UNSUPPORTED),
         ({"hash": "no such hash"}, ErrorKind.UNSUPPORTED),
         ({"kdf": "scrypt"}, ErrorKind.UNSUPPORTED),
         ({"params": {"iterations": 0}}, ErrorKind.UNSUPPORTED),
@@ -133,7 +134,7 @@ def test_a_deadline_stops_it(monkeypatch):
 
 
 def test_a_missing_library_is_reported_and_not_a_crash(monkeypatch):
-    def missing():
+    def missing(ciphers):
         raise NotInstalled("encrypted images need the package cryptography", hint="x")
 
     monkeypatch.setattr(cipher, "prepare", missing)
@@ -171,6 +172,9 @@ class Answering:
         wire.VALUE + wire.encode(b"short"),
         wire.VALUE + wire.encode("k" * 64),
         wire.VALUE + wire.encode([KEY]),
+        wire.VALUE + wire.encode(KEY),
+        wire.VALUE + wire.encode([KEY, 1]),
+        wire.VALUE + wire.encode([KEY[:32], 0]),
         wire.DONE,
         wire.ERROR + wire.encode(5),
         wire.ERROR + wire.encode(["FormatError", "invalid", None, 5]),
@@ -189,14 +193,14 @@ def test_the_worker_serves_one_request_and_ends():
             self.sent = []
 
         def receive(self):
-            return wire.REQUEST + wire.encode([make_plan(KEY, [b"one"]), b"one"])
+            return wire.REQUEST + wire.encode(["derive", make_plan(KEY, [b"one"]), b"one"])
 
         def send(self, frame):
             self.sent.append(frame)
 
     channel = Channel()
     key_worker.serve(key_worker.prepare(b"", ()), channel)
-    assert channel.sent == [wire.VALUE + wire.encode(KEY)]
+    assert channel.sent == [wire.VALUE + wire.encode([KEY, 0])]
 
 
 def image(*codings):
@@ -237,7 +241,7 @@ def test_what_holds_a_key_is_not_what_forks(monkeypatch):
         return real(*arguments, **more)
 
     monkeypatch.setattr(instar_sandbox, "start", start)
-    assert keys.unlock(make_plan(KEY, [b"one"]), b"one", Settings(sandbox="process")) == KEY
+    assert keys.unlock(make_plan(KEY, [b"one"]), b"one", Settings(sandbox="process")) == (KEY, 0)
     params = {"cipher": "aes-xts-plain64", "key_size": len(KEY), "key": KEY}
     with CodecPool("process") as pool:
         for coding in (Coding("cipher", 512, params=params), Coding("zlib", 512)):
