@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from instar_core.cli import names, output, progress, values
-from instar_core.cli.fault import Fault, Later
+from instar_core.cli import imageopts, names, output, progress, values
+from instar_core.cli.fault import Fault
 from instar_core.cli.getopt import Opt, Verb
 from instar_core.cli.outcome import COMPARE_OPEN
 from instar_core.cli.render import compare as render
@@ -36,20 +36,28 @@ def run(call: Call, parsed: Parsed) -> int:
     """0 where the images are the same, 1 where they differ; the result is printed."""
     if len(parsed.operands) != 2:
         raise Fault("Expecting two image file names", usage=True)
-    if parsed.get("image_opts"):
-        raise Later("--image-opts")
+    if parsed.get("image_opts") and (parsed.get("first") or parsed.get("second")):
+        raise Fault("--image-opts and --format are mutually exclusive")
     values.cache(parsed.get("cache"), "writeback", source=True, code=COMPARE_OPEN)
     quiet, strict = parsed.get("quiet", False), parsed.get("strict", False)
-    first, second = (names.local(name) for name in parsed.operands)
+    if parsed.get("image_opts"):
+        first, second = (imageopts.described(name) for name in parsed.operands)
+    else:
+        formats = parsed.get("first"), parsed.get("second")
+        first, second = (
+            imageopts.Source(names.local(name), format) for name, format in zip(parsed.operands, formats, strict=True)
+        )
     from instar_core.operations.compare import compare
 
     wanted = parsed.get("progress", False) and not quiet
     with progress.drawn(call, wanted=wanted, step=progress.COMPARE_STEP) as drawn:
         found = compare(
-            first,
-            second,
-            first_format=parsed.get("first"),
-            second_format=parsed.get("second"),
+            first.path,
+            second.path,
+            first_format=first.format,
+            second_format=second.format,
+            first_options=first.options,
+            second_options=second.options,
             strict=strict,
             settings=call.settings,
             progress=drawn,

@@ -118,8 +118,12 @@ def _run(call: Call, words: Sequence[str], values: dict[str, Any]) -> int:
                 output.out(objects.HELP)
                 return 0
             settings = settings._replace(keyring=objects.keyring(parsed.get("object")))
-        with stopping.Stoppable(settings.timeout):
-            code: int = module.run(call._replace(settings=settings), parsed)
+        try:
+            with stopping.Stoppable(settings.timeout):
+                code: int = module.run(call._replace(settings=settings), parsed)
+        finally:
+            if settings.keyring is not None:
+                settings.keyring.clear()
     except HelpWanted:
         from instar_core.cli import help_text
 

@@ -11,7 +11,8 @@ from instar_core.settings import DEFAULTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
     from instar_core.chain import Member
     from instar_core.piece import Piece
@@ -24,6 +25,8 @@ def compare(
     *,
     first_format: str | None = None,
     second_format: str | None = None,
+    first_options: Mapping[str, Any] | None = None,
+    second_options: Mapping[str, Any] | None = None,
     strict: bool = False,
     settings: Settings = DEFAULTS,
     progress: Callable[[Progress], None] | None = None,
@@ -33,7 +36,7 @@ def compare(
 
     With `strict` their sizes must be equal too, and so must be what map says of every place but depth and offset. Of
     what differs in content and in that, the first is reported. Raises InstarError, of kind IO where an image says what
-    it holds but that cannot be read or decoded.
+    it holds but that cannot be read or decoded. The options are as open_options of info.
     """
     from instar_core.dataplane.compare import compare as compare_content
 
@@ -41,15 +44,15 @@ def compare(
     if strict:
         # In sessions of its own: the walk may end early, which a session does not survive.
         with (
-            chains.open_chain(first, settings, "map", format=first_format) as one,
-            chains.open_chain(second, settings, "map", format=second_format) as two,
+            chains.open_chain(first, settings, "map", format=first_format, options=first_options) as one,
+            chains.open_chain(second, settings, "map", format=second_format, options=second_options) as two,
         ):
             if one.info.virtual_size != two.info.virtual_size:
                 return Comparison(False, "size", -1, True, min(one.info.virtual_size, two.info.virtual_size))
             status = _status_mismatch(one, two)
     with (
-        chains.open_chain(first, settings, "map", format=first_format) as one,
-        chains.open_chain(second, settings, "map", format=second_format) as two,
+        chains.open_chain(first, settings, "map", format=first_format, options=first_options) as one,
+        chains.open_chain(second, settings, "map", format=second_format, options=second_options) as two,
     ):
         sizes = one.info.virtual_size, two.info.virtual_size
         differ = sizes[0] != sizes[1]
