@@ -40,4 +40,10 @@ class Settings(NamedTuple):
     them."""
 
 
+    @property
+    def as_qemu(self) -> bool:
+        """Whether what qemu-img cannot do is refused as qemu-img does."""
+        return self.qemu and not self.ignore_quirks
+
+
 DEFAULTS = Settings()

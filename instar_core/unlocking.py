@@ -53,10 +53,12 @@ def unlocked(
 ) -> ImageInfo:
     """The image with its key, where it is encrypted and the options name a secret; else as it is.
 
-    Raises InstarError where there is no such secret or it opens no key slot.
+    Raises InstarError where there is no such secret or it opens no key slot, and as qemu-img also where none is named.
     """
     name = secret(format, options) if info.encrypted else None
     if name is None:
+        if settings.as_qemu and info.encrypted and info.blocked:
+            raise InstarError(info.blocked)
         return info
     if settings.keyring is None:
         raise InstarError(f"No secret with id '{name}'")

@@ -72,6 +72,8 @@ def run(call: Call, parsed: Parsed) -> int:
         reports.append(repair(asked.path, parsed.get("repair"), **wanted, on_finding=_tell, mended=mended))
     else:
         reports.append(check.check(asked.path, **wanted, on_finding=_tell))
+    if parsed.get("image_opts"):
+        reports[0] = reports[0]._replace(filename=parsed.operands[0])
     if not parsed.get("quiet"):
         if parsed.get("output") == "json":
             output.out(render.json(reports, steady=not call.as_qemu, chain=chain))

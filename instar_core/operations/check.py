@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 CHECKING = {"check": True}
 """Option of the image that is checked: faults that a check reports are no reason not to open it."""
 
+UNCHECKED_BY_QEMU = frozenset({"vpc", "qcow", "luks", "dmg", "bochs", "cloop", "iso"})
+UNREPAIRED_BY_QEMU = UNCHECKED_BY_QEMU | {"vmdk", "vdi"}
+"""Formats that instar can check, or mend, and qemu-img cannot."""
+
 KEPT = 1000
 """Findings that a report holds when nobody takes them as they come."""
 
@@ -38,7 +42,7 @@ def check(
     knows no check. `open_options` are as in info.
     """
     with chains.open_chain(path, settings, "check", format=format, options={**(open_options or {}), **CHECKING}) as top:
-        return examine(top, on_finding)
+        return examine(top, on_finding, settings)
 
 
 def check_chain(
@@ -52,18 +56,20 @@ def check_chain(
     """A report for the image and for every image below it whose format can be checked, top first."""
     with chains.open_chain(path, settings, "check", format=format, options={**(open_options or {}), **CHECKING}) as top:
         for member in top.members():
-            if checkable(member) or member is top:
-                yield examine(member, on_finding)
+            if checkable(member, settings) or member is top:
+                yield examine(member, on_finding, settings)
 
 
-def checkable(member: Member) -> bool:
+def checkable(member: Member, settings: Settings) -> bool:
     """Whether the image's format knows a check."""
+    if settings.as_qemu and member.format in UNCHECKED_BY_QEMU:
+        return False
     return Capability.CHECK in registry.spec(member.format).capabilities
 
 
-def examine(member: Member, on_finding: Callable[[Finding], None] | None) -> CheckReport:
+def examine(member: Member, on_finding: Callable[[Finding], None] | None, settings: Settings) -> CheckReport:
     """The report on one open image."""
-    if not checkable(member):
+    if not checkable(member, settings):
         raise InstarError("This image format does not support checks", kind=ErrorKind.UNSUPPORTED)
     counts = {Severity.NOTE: 0, Severity.LEAK: 0, Severity.CORRUPTION: 0}
     kept: list[Finding] = []

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from instar_core.types import Geometry, Layer
 
 
+MEASURED_BY_QEMU = ("raw", "qcow2", "luks")
+"""Formats that qemu-img measures."""
+
+
 def measure(
     path: str | None = None,
     *,
@@ -38,7 +42,8 @@ def measure(
     """
     order = Order("", target_format, options or {}, settings)
     order.measuring = True
-    if Capability.MEASURE not in order.spec.capabilities:
+    hidden = settings.as_qemu and target_format not in MEASURED_BY_QEMU
+    if hidden or Capability.MEASURE not in order.spec.capabilities:
         raise InstarError(
             f"Block driver '{target_format}' does not support size measurement", kind=ErrorKind.UNSUPPORTED
         )

@@ -9,7 +9,7 @@ from instar_core import chain as chains
 from instar_core import device as devices
 from instar_core import locks, registry
 from instar_core.errors import ErrorKind, InstarError
-from instar_core.operations.check import CHECKING, examine
+from instar_core.operations.check import CHECKING, UNREPAIRED_BY_QEMU, examine
 from instar_core.results import CheckReport
 from instar_core.settings import DEFAULTS
 from instar_core.types import Capability, Repair, Severity
@@ -74,9 +74,10 @@ def repair(
         found = Mended(mode, on_finding)
         with chains.open_chain(path, opened, "check", format=format, options=options) as top:
             same_file(top.devices[0], writable)
-            if Capability.REPAIR not in registry.spec(top.format).capabilities:
-                raise InstarError("This image format does not support repairs", kind=ErrorKind.UNSUPPORTED, path=path)
-            first = examine(top, found.note)
+            hidden = settings.as_qemu and top.format in UNREPAIRED_BY_QEMU
+            if hidden or Capability.REPAIR not in registry.spec(top.format).capabilities:
+                raise InstarError("This image format does not support repairs", kind=ErrorKind.UNSUPPORTED)
+            first = examine(top, found.note, settings)
             name = top.format
         if not found.wanted:
             return first
@@ -86,7 +87,7 @@ def repair(
     if mended is not None:
         mended(first._replace(leaks_fixed=found.leaks, corruptions_fixed=found.corruptions))
     with chains.open_chain(path, settings, "check", format=name, options={**(open_options or {}), **CHECKING}) as top:
-        return examine(top, None)._replace(leaks_fixed=found.leaks, corruptions_fixed=found.corruptions)
+        return examine(top, None, settings)._replace(leaks_fixed=found.leaks, corruptions_fixed=found.corruptions)
 
 
 def same_file(parsed: Device, writable: Device) -> None:
