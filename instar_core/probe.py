@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from instar_core.session import Probed
     from instar_core.settings import Settings
 
+CERTAIN = 100
 QEMU_BLIND = ("iso", "vpc", "dmg")
 """Formats that qemu-img takes for raw where only this project's further signatures (tail, volume descriptor) show
 them."""
@@ -28,10 +29,9 @@ def decide(probed: Probed, settings: Settings, path: str) -> str:
             claimed.add(name)
     claimed |= set(probed.candidates) & set(probed.unusable)
     if settings.unsafe_quirks and claimed:
-        seen = claimed - set(QEMU_BLIND) if len(claimed) > 1 or claimed <= {"iso"} else claimed
-        if not seen:
+        claimed -= _unseen(probed, claimed)
+        if not claimed:
             return "raw"
-        claimed = seen
     if len(claimed) > 1:
         listed = " and ".join(sorted(claimed))
         raise AmbiguousFormat(f"'{path}' is {listed} at once; say which with -f", path=path)
@@ -49,6 +49,15 @@ def decide(probed: Probed, settings: Settings, path: str) -> str:
     raise UnknownFormat(
         "no format claims it and nothing shows that it is a raw disk; use -f raw if it is one", path=path
     )
+
+
+def _unseen(probed: Probed, claimed: set[str]) -> set[str]:
+    """Of the formats that claim a file, those that qemu-img does not see there: any ISO volume, a disk that only a
+    footer shows, and of several all that it is blind for."""
+    if len(claimed) > 1:
+        return claimed & set(QEMU_BLIND)
+    doubtful = {match.format for match in probed.matches if match.certainty < CERTAIN}
+    return {name for name in claimed if name == "iso" or (name in doubtful and name in QEMU_BLIND)}
 
 
 def _known_to_worker(name: str) -> bool:

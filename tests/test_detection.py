@@ -10,7 +10,7 @@ import pytest
 
 import instar_core
 from instar_core import registry, signatures
-from instar_core.errors import AmbiguousFormat, FormatError, InstarError, NotInstalled, UnknownFormat, Unusable
+from instar_core.errors import AmbiguousFormat, FormatError, NotInstalled, UnknownFormat, Unusable
 from instar_core.settings import Settings
 
 UNSAFE = Settings(unsafe_quirks=True)
@@ -118,9 +118,11 @@ def test_a_hybrid_of_disk_and_compact_disc_is_no_disk_by_itself(file: Path, buil
     hybrid = boot(1 << 17)
     hybrid[32769:32774] = b"CD001"
     file.write_bytes(hybrid)
-    with pytest.raises(InstarError) as caught:
-        format_of(file)
-    assert "iso" in str(caught.value)
+    if "iso" in registry.entries():
+        assert format_of(file) == "iso"
+    else:
+        with pytest.raises(NotInstalled, match="this is iso; instar-iso is not installed"):
+            format_of(file)
     assert format_of(file, UNSAFE) == "raw"
     both = bytearray(builder.qcow2(content=bytes(100)))
     both[32769:32774] = b"CD001"
