@@ -13,7 +13,8 @@ from instar_core.settings import DEFAULTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from instar_core.piece import Piece
     from instar_core.results import DiskInfo, MapRange
@@ -35,15 +36,16 @@ class Disk(io.RawIOBase):
         *,
         format: str | None = None,
         snapshot: str | None = None,
+        open_options: Mapping[str, Any] | None = None,
         settings: Settings = DEFAULTS,
     ) -> None:
         super().__init__()
-        self._top = chains.open_chain(path, settings, "map", format=format)
+        self._top = chains.open_chain(path, settings, "map", format=format, options=open_options)
         try:
             self._layer = layers.chosen(self._top, snapshot)
             from instar_core.dataplane.content import Content
 
-            self._content = Content(self._pieces, sandbox=settings.sandbox)
+            self._content = Content(self._pieces, sandbox=settings.sandbox, guarded=bool(settings.keyring))
         except BaseException:
             self._top.close()
             raise
@@ -127,6 +129,16 @@ class Disk(io.RawIOBase):
         super().close()
 
 
-def open(path: str, *, format: str | None = None, snapshot: str | None = None, settings: Settings = DEFAULTS) -> Disk:
-    """The virtual disk of the image at `path`, open for reading. Raises InstarError."""
-    return Disk(path, format=format, snapshot=snapshot, settings=settings)
+def open(
+    path: str,
+    *,
+    format: str | None = None,
+    snapshot: str | None = None,
+    open_options: Mapping[str, Any] | None = None,
+    settings: Settings = DEFAULTS,
+) -> Disk:
+    """The virtual disk of the image at `path`, open for reading. Raises InstarError.
+
+    `open_options` are those with which its format opens it; what they name as a secret is in settings.keyring.
+    """
+    return Disk(path, format=format, snapshot=snapshot, open_options=open_options, settings=settings)

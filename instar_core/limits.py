@@ -92,3 +92,17 @@ CODEC_BATCH = 4 * MIB
 
 KEY_CPU = 300
 """CPU seconds of a key worker: the slowest key slots that the formats' own bounds let pass take minutes."""
+
+PBKDF2_ITERATIONS = 1 << 26
+"""Most PBKDF2 iterations of a key slot or a digest that are tried or chosen: about a minute of one core. Tools choose
+them for 1 to 2 seconds on the machine that makes the volume; only unlocking is refused, never info."""
+
+ARGON2_MEMORY = GIB
+"""Most memory of an Argon2 key slot: what cryptsetup gives at most unless told otherwise. A key worker has this much
+beside its own, and only for such a slot."""
+
+ARGON2_LANES = 64
+"""Most lanes of an Argon2 key slot: cryptsetup makes up to 4."""
+
+ARGON2_WORK = 1 << 27
+"""Most passes of an Argon2 key slot times KiB of its memory: a hundred passes over a GiB, about two minutes."""

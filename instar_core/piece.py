@@ -17,7 +17,8 @@ class Piece(NamedTuple):
     A zero piece has nothing stored. A plain one lies in the open file `descriptor` at `offset`. A coded one (with a
     coding that is whole) is part of one unit: `stored` bytes at `offset` decode to it, and the piece's content starts
     `skip` bytes into what they decode to. A piece of a coding by sectors is stored at its own length, and its sectors
-    are counted from `origin`, the place in the merged disk where the disk of its image starts. `depth` is the depth of
+    are counted from `origin`, the place in the merged disk where the disk of its image starts, unless the coding counts
+    them by their place in the file. `depth` is the depth of
     the image in its chain. With a `limit` the file reads as zeros from there on.
     """
 

@@ -127,7 +127,7 @@ def test_a_disk_that_follows_another_is_counted_from_its_own_start_or_by_its_pla
         moved = [piece._replace(start=piece.start + shift, origin=shift) for piece in pieces]
         target = files()
         place(moved, Geometry(4096, shift + len(disk)), target)
-        assert os.pread(target, MIB, shift) == disk
+        assert os.pread(target, MIB, shift).ljust(MIB, b"\0") == disk
 
 
 def place(pieces, geometry, target, **options):
@@ -332,7 +332,10 @@ def test_a_copy_that_is_not_whole_sectors_is_refused(files, params, edit):
 
 
 def test_a_cipher_without_its_key_and_an_unknown_one_are_refused_in_one_line(files):
-    for coding, why in ((Coding("cipher", 512, False, {}), "no key was given"), (cipher({"cipher": "x-y-z"}), "x")):
+    for coding, why in (
+        (Coding("cipher", 512, False, {}), "no key was given"),
+        (cipher({"cipher": "aes-y-plain"}), "not supported"),
+    ):
         with pytest.raises(FormatError, match=why) as caught:
             place([Piece(0, MIB, False, files(b"x" * MIB))], Geometry(512, MIB, full=True, cipher=coding), files())
         assert "\n" not in str(caught.value)
@@ -340,16 +343,25 @@ def test_a_cipher_without_its_key_and_an_unknown_one_are_refused_in_one_line(fil
 
 
 def test_a_full_disk_is_reported_for_encrypted_content_too(files):
-    target = files()
-    size = 8 * MIB
+    target, size = files(), 20 * MIB
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with CodecPool("process", guarded=True):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, limits[1]))
-        try:
-            with pytest.raises(DeviceError, match=f"writing at byte {MIB}: File too large"):
-                place([Piece(0, size, True)], Geometry(512, size, full=True, cipher=cipher()), target, sandbox="inline")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16 * MIB, limits[1]))
+    try:
+        with pytest.raises(DeviceError, match=f"writing at byte {16 * MIB}: File too large"):
+            place([Piece(0, size, True)], Geometry(512, size, full=True, cipher=cipher()), target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_what_is_written_past_the_page_cache_is_the_same(files):
+    disk = os.urandom(5 * MIB + 3 * 512)
+    pieces = [Piece(0, len(disk), False, files(disk))]
+    geometry = Geometry(512, len(disk), full=True, cipher=cipher())
+    for offset in (0, 2068480, 100 * 512):
+        target = files()
+        copies = lambda runs, by=offset: [Copy(run.start, by + run.start, run.length) for run in runs]  # noqa: E731
+        fill(iter(pieces), geometry, copies, lambda: [Barrier()], [target], direct=True)
+        assert one_by_one(cipher(), os.pread(target, len(disk), offset), 0, offset, True) == disk
 
 
 def test_a_wish_to_stop_is_heard_in_a_long_stretch_of_zeros(files):

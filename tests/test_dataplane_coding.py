@@ -9,12 +9,12 @@ import zlib
 import instar_sandbox
 import pytest
 
-from instar_core import wire
+from instar_core import limits, wire
 from instar_core.dataplane import coding as coding_module
 from instar_core.dataplane.coding import DECODE, ENCODE, CodecPool
 from instar_core.dataplane.compare import compare
 from instar_core.dataplane.content import Content
-from instar_core.errors import ContractViolation, FormatError, SandboxError
+from instar_core.errors import ContractViolation, FormatError, NotInstalled, SandboxError
 from instar_core.piece import Piece
 from instar_core.types import Coding
 from instar_core.worker import arena, codec
@@ -149,6 +149,11 @@ def test_sectors_of_a_cipher_are_counted_from_the_start_of_their_own_disk(files,
         (b"+" + b"\0" * 5, "cannot be read"),
         (b"!", "cannot be read"),
         (b"!" + b"\x01\0\0\0" + b"\0\0\0\0", "cannot be read"),
+        (b"!" + b"\0\0\0\0" + b"text", "cannot be read"),
+        (b"!" + b"\0\0\0\0" + wire.encode(["FormatError", "corrupt", "why"]), "error cannot be read"),
+        (b"!" + b"\0\0\0\0" + wire.encode(["FormatError", "corrupt", "why", None]), "error cannot be read"),
+        (b"-", "cannot be read"),
+        (b"-" + wire.encode(5), "error cannot be read"),
         (b"+" + (UNIT + 1).to_bytes(4, "little"), "more than there is room"),
         (b"?" + b"\0" * 4, "cannot be read"),
     ],
@@ -172,6 +177,40 @@ def test_a_workers_answer_is_not_believed_unless_it_fits(files, monkeypatch, ans
         job.submit()
         with pytest.raises(ContractViolation, match=why):
             job.wait()
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "text"),
+    [
+        (["NotInstalled", "missing", "no\nlibrary", "get it"], NotInstalled, "no?library"),
+        (["ContractViolation", "contract", "w" * 9000, ""], ContractViolation, "w" * limits.MESSAGE),
+        (["FormatError", "unsupported", "a", ""], FormatError, "a"),
+        (["SystemExit", "sandbox", "a", ""], FormatError, "a"),
+    ],
+)
+def test_what_a_worker_says_went_wrong_is_data(files, monkeypatch, told, kind, text):
+    class Fake:
+        def send(self, request):
+            pass
+
+        def receive(self):
+            return b"-" + wire.encode(told)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(instar_sandbox, "start", lambda *_, **__: Fake())
+    source = files(b"x" * 512)
+    with CodecPool() as pool:
+        job = pool.job(DECODE, Coding("zlib", UNIT))
+        assert job.read(source, 0, 512, UNIT)
+        job.submit()
+        with pytest.raises(kind) as caught:
+            job.wait()
+        assert type(caught.value) is kind
+        assert str(caught.value) == text
+        assert caught.value.kind == ("corrupt" if told[1] == "sandbox" else told[1])
+        job.abandon()
 
 
 def test_a_worker_that_dies_is_a_sandbox_error(files, monkeypatch):

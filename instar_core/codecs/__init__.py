@@ -28,6 +28,9 @@ CODINGS = {
 }
 """Name of a coding → module of this package, its function that makes a decoder, and that for an encoder."""
 
+PLUGIN = "plugin"
+"""The param that names the plugin which decodes any other coding: (format, module:attribute), put there by the host."""
+
 
 def _function(name: str, which: int) -> Any:
     entry = CODINGS.get(name)

@@ -5,122 +5,102 @@ One call of the cipher library for a whole batch, instead of one for each sector
 
 from __future__ import annotations
 
+from instar_core.codecs import blocks
+from instar_core.codecs.blocks import SIZES
 from instar_core.codecs.sector_bulk import BLOCK, bulk
-from instar_core.errors import ErrorKind, FormatError, NotInstalled
+from instar_core.errors import ErrorKind, FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from instar_core.codecs.sector_bulk import Buffer
 
-    Blocks = Callable[[Any], bytes]
-    Sectors = Callable[[Buffer, bytes, int], Buffer]
-
-AES_KEYS = (16, 24, 32)
+    Sectors = Callable[[Buffer, Buffer, int], Buffer]
 
 
-def ecb(key: bytes, *, decrypt: bool) -> Blocks:
-    """AES over whole blocks, each for itself. Raises FormatError (UNSUPPORTED) for a key that is none of AES."""
-    if len(key) not in AES_KEYS:
-        raise FormatError(f"No AES cipher with key size {len(key)} available", kind=ErrorKind.UNSUPPORTED)
-    ciphers = _library()
-    made = ciphers.Cipher(ciphers.algorithms.AES(key), ciphers.modes.ECB())
-    update: Blocks = (made.decryptor() if decrypt else made.encryptor()).update
-    return update
-
-
-def _library() -> Any:
-    try:
-        from cryptography.hazmat.primitives import ciphers
-        from cryptography.hazmat.primitives.ciphers import algorithms, modes  # noqa: F401
-    except ImportError as error:
-        raise NotInstalled(
-            "encrypted images need the package cryptography", hint="install the extra instar[crypto]"
-        ) from error
-    return ciphers
-
-
-def mode(name: str, key: bytes, *, decrypt: bool, fast: bool) -> Sectors:
+def mode(name: str, cipher: str, key: bytes, *, decrypt: bool, fast: bool) -> Sectors:
     """A function (sectors, their vectors, bytes of a sector) → the sectors decrypted or encrypted.
 
-    The data is a multiple of the sector and the sector of BLOCK. Raises FormatError (UNSUPPORTED) for an unknown mode.
+    The data is a multiple of the sector and the sector of the cipher's block; a vector is one block. Raises
+    FormatError (UNSUPPORTED) for an unknown mode or cipher, NotInstalled where a library is missing.
     """
     make = MODES.get(name)
     if make is None:
         raise FormatError(f"Cipher mode '{name}' not supported", kind=ErrorKind.UNSUPPORTED)
-    return make(key, decrypt, fast)
+    return make(cipher, key, decrypt, fast)
 
 
-def _ecb(key: bytes, decrypt: bool, fast: bool) -> Sectors:
-    blocks = ecb(key, decrypt=decrypt)
-    return lambda data, vectors, unit: blocks(data)
+def _ecb(cipher: str, key: bytes, decrypt: bool, fast: bool) -> Sectors:
+    run = blocks.ecb(cipher, key, decrypt=decrypt)
+    return lambda data, vectors, unit: run(data)
 
 
-def _xts(key: bytes, decrypt: bool, fast: bool) -> Sectors:
+def _xts(cipher: str, key: bytes, decrypt: bool, fast: bool) -> Sectors:
     """IEEE 1619: the first half of the key for the data, the second for the tweaks."""
+    if SIZES.get(cipher, BLOCK) != BLOCK:
+        raise FormatError("Unsupported cipher mode xts", kind=ErrorKind.UNSUPPORTED)
     if len(key) % 2:
         raise FormatError("XTS cipher key length should be a multiple of 2", kind=ErrorKind.UNSUPPORTED)
     half = len(key) // 2
-    blocks = ecb(key[:half], decrypt=decrypt)
-    tweak = ecb(key[half:], decrypt=False)
+    run = blocks.ecb(cipher, key[:half], decrypt=decrypt)
+    tweak = blocks.ecb(cipher, key[half:], decrypt=False)
     xor, tweaks = bulk(fast)
 
-    def run(data: Buffer, vectors: bytes, unit: int) -> Buffer:
-        mask = tweaks(tweak(vectors), unit // BLOCK)
-        return xor(blocks(xor(data, mask)), mask)
+    def sectors(data: Buffer, vectors: Buffer, unit: int) -> Buffer:
+        mask = tweaks(bytes(tweak(vectors)), unit // BLOCK)
+        return xor(run(xor(data, mask)), mask)
 
-    return run
+    return sectors
 
 
-def _cbc(key: bytes, decrypt: bool, fast: bool) -> Sectors:
+def _cbc(cipher: str, key: bytes, decrypt: bool, fast: bool) -> Sectors:
     if not decrypt:
-        return _cbc_encrypt(key)
-    blocks = ecb(key, decrypt=True)
+        return _cbc_encrypt(cipher, key)
+    run = blocks.ecb(cipher, key, decrypt=True)
+    block = SIZES[cipher]
     xor = bulk(fast).xor
 
-    def run(data: Buffer, vectors: bytes, unit: int) -> Buffer:
+    def sectors(data: Buffer, vectors: Buffer, unit: int) -> Buffer:
         before: list[Buffer] = []
         for at in range(0, len(data), unit):
             number = at // unit
-            before += (vectors[number * BLOCK : (number + 1) * BLOCK], data[at : at + unit - BLOCK])
-        return xor(blocks(data), b"".join(before))
+            before += (vectors[number * block : (number + 1) * block], data[at : at + unit - block])
+        return xor(run(data), b"".join(before))
 
-    return run
+    return sectors
 
 
-def _cbc_encrypt(key: bytes) -> Sectors:
+def _cbc_encrypt(cipher: str, key: bytes) -> Sectors:
     """Each block needs the one before it, so here the library does sector by sector."""
-    ecb(key, decrypt=False)
-    ciphers = _library()
-    cipher = ciphers.algorithms.AES(key)
+    chained = blocks.cbc(cipher, key)
+    block = SIZES[cipher]
 
-    def run(data: Buffer, vectors: bytes, unit: int) -> Buffer:
+    def sectors(data: Buffer, vectors: Buffer, unit: int) -> Buffer:
         made = []
         for number in range(len(data) // unit):
-            vector = vectors[number * BLOCK : (number + 1) * BLOCK]
-            encryptor = ciphers.Cipher(cipher, ciphers.modes.CBC(vector)).encryptor()
-            made.append(encryptor.update(data[number * unit : (number + 1) * unit]))
+            vector = bytes(vectors[number * block : (number + 1) * block])
+            made.append(chained(vector, data[number * unit : (number + 1) * unit]))
         return b"".join(made)
 
-    return run
+    return sectors
 
 
-def _ctr(key: bytes, decrypt: bool, fast: bool) -> Sectors:
+def _ctr(cipher: str, key: bytes, decrypt: bool, fast: bool) -> Sectors:
     """The vector is the first counter of its sector, counted big-endian."""
-    blocks = ecb(key, decrypt=False)
+    run = blocks.ecb(cipher, key, decrypt=False)
+    block = SIZES[cipher]
     xor = bulk(fast).xor
-    wrap = (1 << 8 * BLOCK) - 1
+    wrap = (1 << 8 * block) - 1
 
-    def run(data: Buffer, vectors: bytes, unit: int) -> Buffer:
+    def sectors(data: Buffer, vectors: Buffer, unit: int) -> Buffer:
         counters = []
-        for at in range(0, len(vectors), BLOCK):
-            first = int.from_bytes(vectors[at : at + BLOCK], "big")
-            counters += [((first + step) & wrap).to_bytes(BLOCK, "big") for step in range(unit // BLOCK)]
-        return xor(data, blocks(b"".join(counters)))
+        for at in range(0, len(vectors), block):
+            first = int.from_bytes(vectors[at : at + block], "big")
+            counters += [((first + step) & wrap).to_bytes(block, "big") for step in range(unit // block)]
+        return xor(data, run(b"".join(counters)))
 
-    return run
+    return sectors
 
 
 MODES = {"ecb": _ecb, "cbc": _cbc, "ctr": _ctr, "xts": _xts}

@@ -12,8 +12,9 @@ import os
 
 from instar_core import guests, limits, wire
 from instar_core.dataplane.positional import clear, read_into
-from instar_core.errors import ContractViolation, SandboxError
-from instar_core.worker.codec import ENTRY, FAILED, FAILURE, LENGTHS, MADE
+from instar_core.dataplane.reported import reported
+from instar_core.errors import ContractViolation, InstarError, SandboxError
+from instar_core.worker.codec import ENTRY, FAILED, FAILURE, LENGTHS, MADE, UNABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Job:
     `failure` is (index of the piece, why) after `wait` if a piece could not be coded.
     """
 
-    __slots__ = ("_entries", "_inside", "_lengths", "_outside", "_reads", "_slot", "_worker", "failure")
+    __slots__ = ("_entries", "_inside", "_lengths", "_outside", "_reads", "_slot", "_unable", "_worker", "failure")
 
     def __init__(self, worker: _Worker, slot: int) -> None:
         self._worker = worker
@@ -57,7 +58,8 @@ class Job:
         self._inside = 0
         self._outside = 0
         self._lengths: list[int] | None = None
-        self.failure: tuple[int, str] | None = None
+        self._unable: InstarError | None = None
+        self.failure: tuple[int, InstarError] | None = None
 
     def read(self, descriptor: int, offset: int, stored: int, room: int, *, limit: int = 0, number: int = 0) -> bool:
         """The piece at this place of a file is in the batch and may become `room` bytes; False if the batch is full."""
@@ -109,15 +111,39 @@ class Job:
         self._worker.send(self, b"".join([ENTRY.pack(*entry) for entry in self._entries]))
 
     def wait(self) -> list[int]:
-        """Lengths of the results, once the worker has answered; up to the piece that failed."""
+        """Lengths of the results, once the worker has answered; up to the piece that failed.
+
+        Raises what the worker says where it can do nothing at all: NotInstalled, FormatError.
+        """
         while self._lengths is None:
             self._worker.receive()
+        if self._unable is not None:
+            raise self._unable
         return self._lengths
+
+    def abandon(self) -> None:
+        """Nobody wants the results any more; the slot is free once the worker has answered, never if it is lost."""
+        try:
+            while self._lengths is None:
+                self._worker.receive()
+        except InstarError:
+            return
+        self.release()
 
     def result(self, index: int) -> memoryview:
         """What became of a piece, until the job is released."""
         _, _, place, _, _ = self._entries[index]
         return self._worker.arena[place : place + self.wait()[index]]
+
+    def filled(self, index: int, length: int) -> memoryview:
+        """What became of a piece and those after it, `length` bytes that fill their rooms, until the job is released.
+
+        Raises ContractViolation where the results do not fill their rooms.
+        """
+        if self.wait() != [entry[3] for entry in self._entries]:
+            raise ContractViolation("a codec worker made less than was wanted")
+        place = self._entries[index][2]
+        return self._worker.arena[place : place + length]
 
     def release(self) -> None:
         """The slot is free for another batch."""
@@ -125,11 +151,14 @@ class Job:
 
     def answered(self, frame: bytes) -> None:
         """The worker's answer is taken down, if it is one. Raises ContractViolation."""
-        tag, at, count, text = frame[:1], 1, self.count, b""
+        tag, at, count = frame[:1], 1, self.count
+        if tag == UNABLE:
+            self._unable = reported(frame[1:])
+            self._lengths = []
+            return
         if tag == FAILURE and len(frame) >= 1 + FAILED.size:
             (count,) = FAILED.unpack_from(frame, 1)
             at += FAILED.size
-            text = frame[at + MADE.size * count :]
         elif tag != LENGTHS or len(frame) != 1 + MADE.size * count:
             raise ContractViolation("a codec worker's answer cannot be read")
         if count > self.count - (tag == FAILURE) or len(frame) < at + MADE.size * count:
@@ -137,10 +166,9 @@ class Job:
         lengths = [length for (length,) in MADE.iter_unpack(frame[at : at + MADE.size * count])]
         if any(length > entry[3] for length, entry in zip(lengths, self._entries, strict=False)):
             raise ContractViolation("a codec worker made more than there is room for")
-        self._lengths = lengths
         if tag == FAILURE:
-            why = text[: limits.MESSAGE].decode("utf-8", "replace")
-            self.failure = count, "".join(c if c.isprintable() else "?" for c in why)
+            self.failure = count, reported(frame[at + MADE.size * count :])
+        self._lengths = lengths
 
 
 class _Worker:
@@ -208,10 +236,14 @@ class _Worker:
 class CodecPool:
     """Workers by direction and coding, started when they are first needed, closed with the pool."""
 
-    def __init__(self, platform: str = "auto", *, workers: int = 0, timeout: float | None = None) -> None:
+    def __init__(
+        self, platform: str = "auto", *, workers: int = 0, timeout: float | None = None, guarded: bool = False
+    ) -> None:
+        """`guarded`: this process holds a key, or soon will; no worker may begin with a copy of its memory."""
         self._platform = platform
         self._most = workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS)
         self._timeout = timeout
+        self._guarded = guarded
         self._workers: dict[tuple[str, int], list[_Worker]] = {}
         self._codings: dict[tuple[str, int], Coding] = {}
 
@@ -250,10 +282,12 @@ class CodecPool:
     def _shape(self, direction: str, coding: Coding) -> tuple[int, int, int, int]:
         """(room for sources, room for results, slots, most workers) for a coding."""
         batch = max(BATCH, coding.unit)
-        if direction == ENCODE:
+        if not coding.whole:
+            inside, outside = batch + GAP, batch
+        elif direction == ENCODE:
             inside, outside = batch, batch // coding.unit * room_to_encode(coding.unit)
         else:
-            inside = max(batch, 2 * coding.unit + limits.PAGE if coding.whole else 0) + GAP
+            inside = max(batch, 2 * coding.unit + limits.PAGE) + GAP
             outside = batch
         slot = -(-(inside + outside) // mmap.PAGESIZE) * mmap.PAGESIZE
         inside = slot - outside
@@ -283,7 +317,7 @@ class CodecPool:
                 [descriptor],
                 bounds,
                 # Who holds a key forks no workers: each would begin with a copy of it.
-                server=True if "key" in order["params"] else None,
+                server=True if self._guarded or "key" in order["params"] else None,
                 snapshot=guests.snapshot(guests.BULK, place),
             )
         except instar_sandbox.JailError as error:

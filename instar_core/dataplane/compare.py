@@ -26,13 +26,15 @@ def compare(
     progress: Callable[[int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     sandbox: str = "auto",
+    guarded: bool = False,
 ) -> int | None:
     """The place of the first sector in which two disks of these sizes differ, or None. A shorter one goes on as zeros.
 
-    `progress` is told how far they are the same. Raises FormatError, DeviceError, Cancelled.
+    `progress` is told how far they are the same. No worker sees the memory of this process if it is `guarded`. Raises
+    FormatError, DeviceError, Cancelled.
     """
     end = max(sizes)
-    with CodecPool(sandbox) as pool:
+    with CodecPool(sandbox, guarded=guarded) as pool:
         streams = blocks(first, pool, BLOCK, 0, end), blocks(second, pool, BLOCK, 0, end)
         one, other = _Stream(streams[0]), _Stream(streams[1])
         try:

@@ -26,22 +26,27 @@ Key = tuple[int, int, int, int]
 class Content:
     """A disk whose pieces `source(start, length)` tells. What no piece is given for reads as zeros.
 
-    Coded pieces are decoded by `pool`, or by a pool of its own in this kind of sandbox, closed with it.
+    Coded pieces are decoded by `pool`, or by a pool of its own in this kind of sandbox, closed with it; see CodecPool
+    for `guarded`.
     """
 
     def __init__(
-        self, source: Callable[[int, int], Iterator[Piece]], pool: CodecPool | None = None, *, sandbox: str = "auto"
+        self,
+        source: Callable[[int, int], Iterator[Piece]],
+        pool: CodecPool | None = None,
+        *,
+        sandbox: str = "auto",
+        guarded: bool = False,
     ) -> None:
         self._source = source
-        self._own = None if pool else CodecPool(sandbox, workers=1)
-        self._pool = pool or self._own or CodecPool(sandbox)
+        self._own = CodecPool(sandbox, workers=1, guarded=guarded)
+        self._pool = pool or self._own
         self._units: dict[Key, bytes] = {}
         self._bytes = 0
 
     def close(self) -> None:
         """No worker of its own is left."""
-        if self._own is not None:
-            self._own.close()
+        self._own.close()
 
     def read(self, start: int, length: int) -> bytes:
         """The `length` bytes at `start`. Raises FormatError and DeviceError."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from instar_core.dataplane.coding import DECODE
-from instar_core.errors import ErrorKind, FormatError, InstarError
+from instar_core.dataplane.sectors import sectors
+from instar_core.errors import ErrorKind, FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,15 +68,21 @@ class Decoding:
                 return [(place, piece.length, piece.skip, last)]
             want = Want(piece, coding, piece.offset, piece.stored, coding.unit)
             return [self._add(place, piece.length, piece.skip, want)]
+        return self._sectors(place, piece, coding)
+
+    def _sectors(self, place: int, piece: Piece, coding: Coding) -> list[Part]:
+        """The same where the coding works by sectors: they are counted from `first`, wherever the piece begins."""
+        count = sectors(coding)
+        first = piece.offset if count.by_offset else piece.start - piece.origin
+        if piece.offset < first % count.unit:
+            raise FormatError("the first sector of the disk does not lie in the file", offset=piece.offset)
         parts = []
-        first = piece.start - piece.origin
         at, end = first, first + piece.length
         while at < end:
             stop = min(end, at - at % CHUNK + CHUNK)
-            skip = at % coding.unit
-            number = at // coding.unit
-            length = -(-stop // coding.unit) * coding.unit - (at - skip)
-            want = Want(piece, coding, piece.offset + at - first - skip, length, length, number)
+            skip = at % count.unit
+            length = -(-stop // count.unit) * count.unit - (at - skip)
+            want = Want(piece, coding, piece.offset + at - first - skip, length, length, count.number(at))
             parts.append(self._add(place + at - first, stop - at, skip, want))
             at = stop
         return parts
@@ -161,10 +168,11 @@ class Decoding:
     def _result(want: Want, job: Job) -> memoryview:
         job.wait()
         if job.failure and job.failure[0] <= want.index:
+            error = job.failure[1]
+            if not isinstance(error, FormatError):
+                raise error
             raise FormatError(
-                f"error while reading at byte {want.piece.start}: {job.failure[1]}",
-                kind=ErrorKind.CORRUPT,
-                offset=want.offset,
+                f"error while reading at byte {want.piece.start}: {error}", kind=error.kind, offset=want.offset
             )
         return job.result(want.index)
 
@@ -176,9 +184,5 @@ class Decoding:
             self._flight.pop(id(job), None)
             job.release()
         for job, _ in list(self._flight.values()):
-            try:
-                job.wait()
-            except InstarError:
-                continue
-            job.release()
+            job.abandon()
         self._flight.clear()

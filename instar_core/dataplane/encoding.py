@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from instar_core.dataplane.coding import ENCODE, room_to_encode
 from instar_core.dataplane.sparse import rounded
-from instar_core.errors import ContractViolation, InstarError
+from instar_core.errors import ContractViolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,9 +122,5 @@ class Encoding:
             job, self._open = self._open, None
             job.release()
         for job, _ in self._flight:
-            try:
-                job.wait()
-            except InstarError:  # the session is lost, and with it the job; what matters was raised before
-                continue
-            job.release()
+            job.abandon()
         self._flight.clear()

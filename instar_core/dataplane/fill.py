@@ -38,6 +38,7 @@ def fill(
     durable: bool = True,
     direct: bool = False,
     salvage: Callable[[int, str], None] | None = None,
+    guarded: bool = False,
 ) -> None:
     """The targets hold the disk that the pieces describe, as the writer of their format wants it.
 
@@ -50,20 +51,25 @@ def fill(
     written. `copy_range` leaves looking for zeros and has the kernel move plain content. Units are encoded where the
     geometry has a coding, and coded pieces decoded, by `pool` or by workers of its own in this kind of sandbox.
 
+    Where the geometry has a cipher, with the key in its params, all that is copied is encrypted, zeros too. No worker
+    sees the memory of this process then, nor where it is said to be `guarded`.
+
     `progress` is told how far on the disk the work is, `cancelled` asked whether to stop (Cancelled), `rate` limits the
     bytes written per second. Barriers put all on stable storage if it is to be `durable`. `direct` writes past the page
     cache where the file system can. `salvage` is told of sectors that cannot be read (see Loader).
 
     Raises FormatError, DeviceError, and ContractViolation where the writer does not place each byte once.
     """
-    own = CodecPool(sandbox) if pool is None else None
+    guarded = guarded or geometry.cipher is not None
+    own = CodecPool(sandbox, guarded=guarded)
+    ciphers = CodecPool(sandbox, guarded=guarded)
     changed = [target for target in targets if direct and not is_direct(target) and set_direct(target, True)]
 
     def between() -> None:
         if cancelled is not None and cancelled():
             raise Cancelled("stopped")
 
-    work = Offering(geometry, targets, pool or own or CodecPool(sandbox), sparse, fresh, copy_range, threads, salvage)
+    work = Offering(geometry, targets, pool or own, sparse, fresh, copy_range, threads, salvage, ciphers)
     offers = work.offers(pieces)
     pace = Pace(rate)
 
@@ -73,7 +79,10 @@ def fill(
             if isinstance(edit, Copy):
                 work.placing.copy(edit, between)
                 pace.moved(edit.length)
-            elif durable or not isinstance(edit, Barrier):
+                continue
+            # Nothing overtakes anything: it may be for the same place.
+            work.placing.settle()
+            if durable or not isinstance(edit, Barrier):
                 execute(edit, targets, between=between)
         between()
 
@@ -87,12 +96,14 @@ def fill(
             if progress is not None:
                 progress(end)
         carry_out(finish())
+        work.placing.settle()
         work.ended()
         if progress is not None:
             progress(geometry.size)
     finally:
         offers.close()
-        if own is not None:
-            own.close()
+        work.close()
+        ciphers.close()
+        own.close()
         for target in changed:
             set_direct(target, False)

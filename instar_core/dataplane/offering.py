@@ -5,6 +5,7 @@ from __future__ import annotations
 from instar_core import limits
 from instar_core.dataplane.buffers import Buffers
 from instar_core.dataplane.encoding import Encoding
+from instar_core.dataplane.encrypting import Encrypting
 from instar_core.dataplane.held import Held, Offer
 from instar_core.dataplane.loading import Loader
 from instar_core.dataplane.placing import Placing
@@ -55,7 +56,9 @@ class Offering:
         copy_range: bool,
         threads: bool,
         salvage: Callable[[int, str], None] | None,
+        ciphers: CodecPool | None = None,
     ) -> None:
+        """`ciphers` are the workers for a geometry with a cipher; reading ahead may use `pool` in another thread."""
         self.geometry = geometry
         self.pool = pool
         self.full = geometry.full or not sparse
@@ -66,16 +69,20 @@ class Offering:
             raise ContractViolation(f"a writer wants units of {geometry.unit} and {self.unit} bytes")
         if coding is not None and not coding.whole:
             raise ContractViolation(f"content cannot be encoded by {coding.name}: it works by sectors")
+        cipher = geometry.cipher
+        if cipher is not None and (coding is not None or cipher.whole or geometry.unit % cipher.unit):
+            raise ContractViolation(f"content in units of {geometry.unit} cannot be encrypted by {cipher.name}")
+        self.cipher = None if cipher is None else Encrypting(ciphers or pool, cipher, geometry.size)
         self.buffers = Buffers(-(-BLOCK // self.unit) * self.unit, aligned=any(map(is_direct, targets)))
         self.held = Held(self.buffers)
-        self.placing = Placing(targets, self.held, fresh=fresh and not self.full)
+        self.placing = Placing(targets, self.held, fresh=fresh and not self.full, cipher=self.cipher)
         self.loader = Loader(
             self.buffers,
             pool,
             align=self.unit,
             sparse=None if self.full else sparse,
             dense=self.full and coding is not None,
-            in_place=copy_range and coding is None,
+            in_place=copy_range and coding is None and cipher is None,
             salvage=salvage,
         )
 
@@ -113,6 +120,11 @@ class Offering:
         left = self.held.left()
         if left is not None:
             raise ContractViolation(f"a writer never placed the content at {left.start}")
+
+    def close(self) -> None:
+        """Nothing that was placed is on its way any more."""
+        if self.cipher is not None:
+            self.cipher.close()
 
     def _offer(self, load: Load, units: list[Unit] | None, runs: list[Run]) -> None:
         """The load's content is held, and offered by further runs. A buffer that offers nothing goes back."""

@@ -16,6 +16,7 @@ from instar_core.luks1.layout import (
     SECTOR_SIZE,
     STRIPES,
     VERSION,
+    material_size,
 )
 
 TYPE_CHECKING = False
@@ -57,24 +58,24 @@ class Header(NamedTuple):
     @property
     def material_size(self) -> int:
         """Bytes of key material that a slot holds: the split key, up to a whole sector."""
-        return -(-self.key_bytes * STRIPES // SECTOR_SIZE) * SECTOR_SIZE
+        return material_size(self.key_bytes)
 
 
-def read(source: Source, base: int = 0) -> Header:
+def read(source: Source, base: int = 0, *, detached: bool = False) -> Header:
     """The header that stands at `base`, to which its own offsets are relative. What is missing of a short file reads
-    as zeros.
+    as zeros. One that is `detached` does not lie before its payload, whose offset is then in another file.
 
     Raises FormatError with qemu-img's words, and in its order of checks.
     """
     try:
-        return parse(source.read(base, HEADER_SIZE, pad=True))
+        return parse(source.read(base, HEADER_SIZE, pad=True), detached=detached)
     except FormatError as error:
         if error.offset is not None:
             error.offset += base
         raise
 
 
-def parse(data: bytes) -> Header:
+def parse(data: bytes, *, detached: bool = False) -> Header:
     """The header of these HEADER_SIZE bytes. Raises FormatError as read() does, with offsets from its first byte."""
     magic, version = VERSION.unpack_from(data)
     if magic != MAGIC:
@@ -85,11 +86,11 @@ def parse(data: bytes) -> Header:
     cipher_name = _text(name, "cipher name", 8)
     cipher_mode = _text(mode, "cipher mode", 40)
     hash_spec = _text(spec, "hash spec", 72)
-    if payload * SECTOR_SIZE < ALIGN_KEYSLOTS:
+    if not detached and payload * SECTOR_SIZE < ALIGN_KEYSLOTS:
         raise FormatError("LUKS payload is overlapping with the header", kind=ErrorKind.CORRUPT, offset=104)
     if iterations == 0:
         raise FormatError("LUKS key iteration count is zero", kind=ErrorKind.CORRUPT, offset=164)
-    slots = _slots(data, key_bytes, payload)
+    slots = _slots(data, key_bytes, None if detached else payload)
     return Header(
         f"{cipher_name}-{cipher_mode}",
         algorithms.parse(cipher_name, cipher_mode, hash_spec, key_bytes),
@@ -110,8 +111,8 @@ def _text(field: bytes, what: str, offset: int) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-def _slots(data: bytes, key_bytes: int, payload: int) -> tuple[Slot, ...]:
-    """The key slots, none of which overlaps the header, the payload (in sectors) or another one."""
+def _slots(data: bytes, key_bytes: int, payload: int | None) -> tuple[Slot, ...]:
+    """The key slots, none of which overlaps the header, the payload (its first sector) or another one."""
     fields = list(KEY_SLOT.iter_unpack(data[PHDR.size : HEADER_SIZE]))
     places = [(start, _sectors(key_bytes * stripes & WRAP)) for _, _, _, start, stripes in fields]
     for index, (active, iterations, _, start, stripes) in enumerate(fields):
@@ -124,7 +125,7 @@ def _slots(data: bytes, key_bytes: int, payload: int) -> tuple[Slot, ...]:
             message = f"Keyslot {index} iteration count is zero"
         elif start < ALIGN_KEYSLOTS // SECTOR_SIZE:
             message = f"Keyslot {index} is overlapping with the LUKS header"
-        elif sum(places[index]) & WRAP > payload:
+        elif payload is not None and sum(places[index]) & WRAP > payload:
             message = f"Keyslot {index} is overlapping with the encrypted payload"
         elif other is not None:
             message = f"Keyslots {index} and {other} are overlapping in the header"

@@ -31,3 +31,21 @@ ALIGN_KEYSLOTS = 4096
 
 HEADER_SIZE = PHDR.size + NUMKEYS * KEY_SLOT.size
 """Bytes of the header with its key slots (592)."""
+
+SALT_SIZE = 32
+DIGEST_SIZE = 20
+UUID_SIZE = 36
+"""Characters of a UUID as text."""
+
+ACTIVE = Struct(">I")
+"""The first field of a key slot."""
+
+
+def material_size(key_bytes: int) -> int:
+    """Bytes of key material that a slot holds: the split key, up to a whole sector."""
+    return -(-key_bytes * STRIPES // SECTOR_SIZE) * SECTOR_SIZE
+
+
+def material_offset(key_bytes: int, index: int) -> int:
+    """Where the key material of a slot lies in headers that tools make; one past the last slot, the payload."""
+    return ALIGN_KEYSLOTS + index * (-(-key_bytes * STRIPES // ALIGN_KEYSLOTS) * ALIGN_KEYSLOTS)

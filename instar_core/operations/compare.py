@@ -75,6 +75,7 @@ def compare(
                 progress=step,
                 cancelled=cancelled or _never,
                 sandbox=settings.sandbox,
+                guarded=bool(settings.keyring),
             )
         except FormatError as error:
             if error not in unmapped:

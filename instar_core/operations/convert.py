@@ -200,6 +200,7 @@ def _fill(
         durable=target_cache not in ("unsafe",),
         direct=target_cache in ("none", "directsync"),
         sandbox=order.settings.sandbox,
+        guarded=bool(order.settings.keyring),
         salvage=salvage,
     )
     if progress is not None:

@@ -1,7 +1,8 @@
 """The program of a codec session: it encodes or decodes pieces that lie in memory shared with the host.
 
 `prepare` runs before the walls: it imports the codec and maps the arena, so that no piece crosses the channel. Requests
-are tables of places in the arena; an answer is the lengths of what was made, or which piece failed and why.
+are tables of places in the arena; an answer is the lengths of what was made, or which piece failed and why. A worker
+whose codec cannot be had at all answers every request by saying so.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from itertools import takewhile
 from struct import Struct
 
 from instar_core import limits, wire
-from instar_core.codecs import decoder, encoder
-from instar_core.errors import FormatError
-from instar_core.worker import arena
+from instar_core.codecs import CODINGS, PLUGIN, decoder, encoder
+from instar_core.errors import ErrorKind, FormatError, InstarError
+from instar_core.worker import arena, lent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Mapping
+    from typing import Any, Protocol
 
     from instar_core.codecs import Code
     from instar_core.worker.arena import Arena
@@ -38,19 +40,20 @@ MADE = Struct("<I")
 """Of an answer: length of one result"""
 
 FAILED = Struct("<I")
-"""Of a failure: index of the piece; then the lengths of the results before it, then the text"""
+"""Of a failure: index of the piece; then the lengths of the results before it, then the error (see `told`)"""
 
-LENGTHS, FAILURE = b"+", b"!"
+LENGTHS, FAILURE, UNABLE = b"+", b"!", b"-"
 
 
 class State:
-    """The codec and the arena that it works in."""
+    """The codec and the arena that it works in; or why there is no codec."""
 
-    __slots__ = ("arena", "code")
+    __slots__ = ("arena", "code", "failure")
 
-    def __init__(self, code: Code, arena: Arena) -> None:
+    def __init__(self, code: Code | None, arena: Arena, failure: Exception | None = None) -> None:
         self.code = code
         self.arena = arena
+        self.failure = failure
 
 
 def prepare(argument: bytes, descriptors: tuple[int, ...]) -> State:
@@ -59,9 +62,22 @@ def prepare(argument: bytes, descriptors: tuple[int, ...]) -> State:
     `argument` is a mapping on the wire: direction (decode or encode), name, params, unit, size of the arena.
     """
     order = wire.decode(argument)
-    make = encoder if order["direction"] == "encode" else decoder
-    code = make(order["name"])(order["params"], order["unit"])
-    return State(code, arena.arena(descriptors[0], order["size"]))
+    shared = arena.arena(descriptors[0], order["size"])
+    try:
+        return State(_code(order), shared)
+    except MemoryError:
+        raise
+    except Exception as error:  # a library or a plugin may fail in any way when imported; the host is told
+        return State(None, shared, error)
+
+
+def _code(order: Mapping[str, Any]) -> Code:
+    name, params, unit = order["name"], order["params"], order["unit"]
+    if order["direction"] == "encode":
+        return encoder(name)(params, unit)
+    if name not in CODINGS and PLUGIN in params:
+        return lent.decoder(params, unit)
+    return decoder(name)(params, unit)
 
 
 def serve(state: State, channel: Channel) -> None:
@@ -77,10 +93,12 @@ def serve(state: State, channel: Channel) -> None:
 def answer(state: State, request: bytes) -> bytes:
     """Every piece of one request coded, up to the first that fails."""
     arena, code = state.arena, state.code
+    if code is None:
+        return UNABLE + told(state.failure)
     entries = list(ENTRY.iter_unpack(request))
     inside = list(takewhile(lambda entry: max(entry[0] + entry[1], entry[2] + entry[3]) <= arena.size, entries))
     made: list[int] = []
-    why = "a piece lies outside the arena" if len(inside) < len(entries) else ""
+    why: Exception | None = FormatError("a piece lies outside the arena") if len(inside) < len(entries) else None
     if inside:
         first, low = (min([entry[at] for entry in inside]) for at in (0, 2))
         last, high = (max([entry[at] + entry[at + 1] for entry in inside]) for at in (0, 2))
@@ -92,10 +110,23 @@ def answer(state: State, request: bytes) -> bytes:
         except MemoryError:
             raise
         except Exception as error:  # a codec fails in ways of its own; the host only needs to know that it did
-            why = f"{error}" if isinstance(error, FormatError) else f"{type(error).__name__}: {error}"
+            why = error
         if made:
             arena.give(low, inside[len(made) - 1][2] + made[-1] - low)
     lengths = b"".join([MADE.pack(length) for length in made])
-    if not why:
+    if why is None:
         return LENGTHS + lengths
-    return b"".join([FAILURE, FAILED.pack(len(made)), lengths, why[: limits.MESSAGE].encode("utf-8", "replace")])
+    return b"".join([FAILURE, FAILED.pack(len(made)), lengths, told(why)])
+
+
+def told(error: Exception | None) -> bytes:
+    """An error for the host: name of its class, kind, message and hint."""
+    if isinstance(error, InstarError):
+        name, kind, text, hint = type(error).__name__, error.kind, error.message, error.hint
+    else:
+        name, kind, text, hint = "FormatError", ErrorKind.CORRUPT, f"{type(error).__name__}: {error}", ""
+    return wire.encode([name, kind, _printable(text), _printable(hint)])
+
+
+def _printable(text: str) -> str:
+    return "".join([c if c.isprintable() else "?" for c in text[: limits.MESSAGE]])
