@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from instar_core.types import Geometry, Layer
 
 
+BITMAPPED = ("qcow2", "parallels")
+"""Formats whose images may have dirty bitmaps."""
+
 MEASURED_BY_QEMU = ("raw", "qcow2", "luks")
 """Formats that qemu-img measures."""
 
@@ -95,7 +98,7 @@ def _bitmaps(top: Member, order: Order) -> int | None:
     Each takes its data and its table in whole clusters; the directory entry is 24 bytes and the name, padded to 8.
     Source: docs/interop/qcow2.txt, "Bitmaps".
     """
-    if order.spec.name != "qcow2" or top.format != "qcow2" or top.info.details.get("compat") == "0.10":
+    if order.spec.name != "qcow2" or top.format not in BITMAPPED or top.info.details.get("compat") == "0.10":
         return None
     cluster = int(order.values.get("cluster_size") or 0)
     total = directory = 0
