@@ -11,7 +11,7 @@ SPEC = FormatSpec(
     suffixes=(".hdd", ".hds"),
     signatures=(Signature(b"WithoutFreeSpace"), Signature(b"WithouFreSpacExt")),
     capabilities=frozenset(
-        {Capability.READ, Capability.CREATE, Capability.FILL, Capability.CHECK, Capability.REPAIR},
+        {Capability.READ, Capability.CREATE, Capability.FILL, Capability.MEASURE, Capability.CHECK, Capability.REPAIR},
     ),
     options=(
         Option("size", "size", "Virtual disk size"),

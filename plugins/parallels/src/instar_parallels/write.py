@@ -34,7 +34,7 @@ def edits(request: Create, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
     if entries > limits.ENTRIES:
         raise _usage("The image size is too large for file format 'parallels' (try using a larger cluster size)")
     data = _data_area(cluster, entries)
-    yield Geometry(_unit(cluster), size, overhead=data)
+    yield Geometry(_unit(cluster), size, overhead=data, measure_unit=cluster)
     yield Truncate(0)
     yield Truncate(data)
     allocated = yield from _placed(cluster, entries, data, runs)

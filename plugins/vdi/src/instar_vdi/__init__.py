@@ -11,7 +11,7 @@ SPEC = FormatSpec(
     suffixes=(".vdi",),
     signatures=(Signature(b"\x7f\x10\xda\xbe", 0x40),),
     capabilities=frozenset(
-        {Capability.READ, Capability.CREATE, Capability.FILL, Capability.CHECK, Capability.REPAIR},
+        {Capability.READ, Capability.CREATE, Capability.FILL, Capability.MEASURE, Capability.CHECK, Capability.REPAIR},
     ),
     options=(
         Option("size", "size", "Virtual disk size"),

@@ -24,6 +24,7 @@ SPEC = FormatSpec(
             Capability.READ,
             Capability.CREATE,
             Capability.FILL,
+            Capability.MEASURE,
             Capability.CHECK,
             Capability.BACKING,
             Capability.COMPRESS,
