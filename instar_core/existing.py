@@ -73,8 +73,9 @@ def _replaceable(member: Member, wanted: int) -> None:
 
 def properties(info: ImageInfo) -> dict[str, str]:
     """The create options that would make an empty image like this one, as a user would type them."""
-    found = {"cluster_size": str(info.cluster_size)} if info.cluster_size else {}
-    for key, value in info.details.items():
+    size = str(info.cluster_size)
+    found = {"cluster_size": size, "block_size": size} if info.cluster_size else {}
+    for key, value in {**info.extra, **info.details}.items():
         name = "subformat" if key == "create-type" else key.replace("-", "_")
         if isinstance(value, bool):
             found[name] = "on" if value else "off"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from instar_core.testing.subject import Subject
-    from instar_core.types import Geometry
+    from instar_core.types import Geometry, ImageInfo
 
 CUTS = 24
 FULL = 2 << 20
@@ -86,7 +86,9 @@ class WritingLaws(Laws):
     def test_over_a_backing_image_zeros_hide_it_and_the_rest_shows_it(self, subject: Subject, random: Random) -> None:
         """What was written, zeros too, hides the image below; what was not is absent."""
         name = subject.spec.name
-        backing = {"name": b"base", "format": name, "size": OVERLAY, "details": self._details(subject, random)}
+        base = self._base(subject, random)
+        backing: dict[str, object] = {"name": b"base", "format": name, "size": OVERLAY, "details": dict(base.details)}
+        backing["identity"] = base.extra.get("identity")
         changed = {**self.base_options, "backing_file": "base", "backing_fmt": name}
         shown: list[tuple[int, int, int]] = []
         absent: list[tuple[int, int]] = []
@@ -213,11 +215,11 @@ class WritingLaws(Laws):
         except Broken as error:
             raise Broken(f"{told}: {error}") from error
 
-    def _details(self, subject: Subject, random: Random) -> dict[str, object]:
-        """What the info of a base image of the same format says."""
+    def _base(self, subject: Subject, random: Random) -> ImageInfo:
+        """The info of a base image of the same format."""
         made = make(subject, specimen.request(subject.spec, SMALL, self.base_options, random), _no_runs)
         files = specimen.devices(subject, made.files[0], made.named())
-        return dict(subject.info(Image([source(file) for file in files])).details)
+        return subject.info(Image([source(file) for file in files]))
 
 
 def _no_runs(geometry: Geometry) -> Iterator[content.Offer]:

@@ -139,7 +139,7 @@ def test_a_first_sector_that_contradicts_the_footer_of_a_fixed_disk_is_refused(p
     own = builder.fixed(bytes(512))[-512:]
     path.write_bytes(builder.fixed(own.ljust(1 << 20, b"\0")))
     (said,) = info(str(path), settings=INLINE)
-    assert (said.image.extra["type"], said.image.virtual_size) == ("fixed", 1 << 20)
+    assert (said.image.extra["subformat"], said.image.virtual_size) == ("fixed", 1 << 20)
     broken = b"conectix".ljust(1 << 20, b"\0")
     path.write_bytes(builder.fixed(broken))
     assert info(str(path), settings=INLINE)[0].image.virtual_size == 1 << 20

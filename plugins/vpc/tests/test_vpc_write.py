@@ -244,7 +244,7 @@ def test_an_empty_differencing_disk_is_as_large_as_its_parent_and_shows_it(disk,
     create(str(path), format="vpc", backing="base.vhd", backing_format="vpc", settings=INLINE)
     (said,) = info(str(path), settings=INLINE)
     assert said.image.virtual_size == disk.stat().st_size
-    assert said.image.extra["type"] == "differencing"
+    assert said.image.extra["subformat"] == "differencing"
     assert compare(str(path), str(base), settings=INLINE).identical
     assert path.stat().st_size < 1 << 16
 

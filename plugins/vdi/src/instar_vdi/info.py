@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from instar_core.types import ImageInfo
-from instar_vdi.layout import TYPES
+from instar_vdi.layout import TYPES, Type
 from instar_vdi.opening import cut, open_image
 
 TYPE_CHECKING = False
@@ -28,6 +28,7 @@ def describe(source: Source) -> ImageInfo:
 
 def _extra(header: Header) -> dict[str, str | int]:
     made: dict[str, str | int] = {
+        "static": header.image_type == Type.STATIC,
         "image-type": TYPES.get(header.image_type, str(header.image_type)),
         "version": f"{header.version >> 16}.{header.version & 0xFFFF}",
         "blocks": header.blocks,

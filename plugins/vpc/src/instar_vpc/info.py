@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from instar_core.types import ImageInfo, Reference, Role
-from instar_vpc.layout import EPOCH, DiskType, identity
+from instar_vpc.geometry import geometry_sectors
+from instar_vpc.layout import EPOCH, SECTOR, DiskType, identity
 from instar_vpc.locators import parent_name
 
 TYPE_CHECKING = False
@@ -27,7 +28,7 @@ def describe(source: Source, disk: Disk) -> ImageInfo:
     elif disk.differencing and not parents:
         blocked = "the image is a differencing disk, but does not name its parent"
     extra: dict[str, Any] = {
-        "type": kind or str(footer.disk_type),
+        "subformat": kind or str(footer.disk_type),
         "creator-application": _text(footer.creator_application),
         "creator-version": f"{footer.creator_version >> 16}.{footer.creator_version & 0xFFFF}",
         "creator-host-os": _text(footer.creator_host_os),
@@ -35,6 +36,7 @@ def describe(source: Source, disk: Disk) -> ImageInfo:
         "geometry": f"{footer.cylinders}/{footer.heads}/{footer.sectors}",
         "time-stamp": footer.time_stamp + EPOCH,
         "saved-state": bool(footer.saved_state),
+        "force-size": geometry_sectors(footer) * SECTOR != disk.size,
     }
     if identity(footer.unique_id):
         extra["identity"] = identity(footer.unique_id)

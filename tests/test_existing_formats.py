@@ -1,0 +1,54 @@
+"""convert -n writes into an image that is there, whose properties stay as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import instar_core as instar
+from instar_core import registry
+
+MADE = {
+    "vhdx": ({"block_size": "1M", "log_size": "2M"}, {}),
+    "vpc": ({"subformat": "fixed", "force_size": "on"}, {"subformat": "fixed", "force-size": True}),
+    "vdi": ({"static": "on"}, {"static": True}),
+    "qed": ({"cluster_size": "4k", "table_size": "2"}, {"table-size": 2}),
+    "parallels": ({"cluster_size": "64k"}, {"cluster-size": 65536}),
+    "qcow2": ({"cluster_size": "4k", "refcount_bits": "1", "extended_l2": "off"}, {}),
+    "vmdk": ({"subformat": "twoGbMaxExtentSparse"}, {}),
+}
+VOLATILE = {
+    "identity",
+    "virtual-disk-id",
+    "creator",
+    "uuid",
+    "uuid-snapshot",
+    "blocks-allocated",
+    "time-stamp",
+    "cid",
+    "l1-offset",
+}
+SIZE = (6 << 20) + 512
+
+
+@pytest.mark.parametrize("format", MADE)
+def test_what_is_converted_into_keeps_the_properties_it_was_made_with(format: str, tmp_path: Path) -> None:
+    if format not in registry.entries():
+        pytest.skip(f"instar-{format} is not installed")
+    options, expected = MADE[format]
+    target, source = str(tmp_path / "target"), tmp_path / "source"
+    source.write_bytes(b"content!" * (SIZE // 8))
+    instar.create(target, format=format, size=SIZE, options=options)
+    (before,) = instar.info(target, format=format)
+    instar.convert([str(source)], target, source_format="raw", target_format=format, create=False)
+    (after,) = instar.info(target, format=format)
+    assert instar.compare(target, str(source), first_format=format, second_format="raw").identical
+    assert after.image.virtual_size == before.image.virtual_size
+    assert after.image.cluster_size == before.image.cluster_size
+    for kept in (before.image.extra, before.image.details):
+        for name, value in kept.items():
+            if name not in VOLATILE and name != "extents":
+                now = {**after.image.extra, **after.image.details}[name]
+                assert now == value, name
+    assert {name: {**after.image.extra, **after.image.details}[name] for name in expected} == expected
