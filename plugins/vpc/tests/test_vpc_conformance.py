@@ -35,7 +35,7 @@ def by_hand(builder):
 class TestVpc(FormatConformance):
     format = "vpc"
     fill_options = ({}, {"subformat": "fixed"}, {"force_size": "on"}, {"subformat": "fixed", "force_size": "on"})
-    measure_slack = (2 << 20) + 512  # sizes are rounded up to cylinders, and what is behind may be in a block of its own
+    measure_slack = (2 << 20) + 512  # rounding up to cylinders can take a block of its own
     hostile_fields = (*FOOTER, *((512 + at, width) for at, width in HEADER), (1536, 4), (1540, 4))
 
     @pytest.fixture

@@ -18,6 +18,7 @@ SPEC = FormatSpec(
             Capability.READ,
             Capability.CREATE,
             Capability.FILL,
+            Capability.MEASURE,
             Capability.CHECK,
             Capability.REPAIR,
             Capability.BACKING,

@@ -67,7 +67,7 @@ def create_edits(choices: Choices, runs: Iterable[Run]) -> Iterator[Geometry | E
     table_at = MIB + choices.log
     metadata_at = table_at + choices.table
     start = metadata_at + MIB + ROOM
-    yield Geometry(choices.unit, choices.size, zeros=bool(choices.parent), overhead=start)
+    yield Geometry(choices.unit, choices.size, zeros=bool(choices.parent), overhead=start, measure_unit=choices.block)
     yield Truncate(0)
     yield Truncate(start)
     yield Punch(0, start)
