@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PROGRAM = "instar_core.worker.key"
 CIPHER = "cipher"
 """Name of the coding that takes a key."""
+WANTED = "key-secret"
+"""What an image says that is blocked only because it is locked: the name of the option that is missing."""
 PLAIN = "plain"
 """The key derivation that has no key slot: the passphrase is the key."""
 ARGON2 = "argon2"
@@ -140,8 +142,9 @@ def unlocked(info: ImageInfo, plan: KeyPlan, passphrase: bytes, settings: Settin
 
 
 def with_key(info: ImageInfo, key: bytes) -> ImageInfo:
-    """The same image, its content no longer blocked and its cipher codings with the key in their params."""
-    return info._replace(codings=tuple([_keyed(coding, key) for coding in info.codings]), blocked="")
+    """The same image, its cipher codings with the key in their params, its content no longer blocked for want of one."""
+    blocked = "" if WANTED in info.blocked else info.blocked
+    return info._replace(codings=tuple([_keyed(coding, key) for coding in info.codings]), blocked=blocked)
 
 
 def _keyed(coding: Coding, key: bytes) -> Coding:
@@ -163,5 +166,5 @@ def _error(value: Any) -> FormatError | NotInstalled | ContractViolation:
 def _hint(text: str) -> str:
     """What to install for what is missing; the worker says only what is missing."""
     if ARGON2 in text:
-        return "install the extra instar-luks[argon2]"
+        return "install the extra instar[argon2]"
     return "install libgcrypt" if "libgcrypt" in text else "install the extra instar[crypto]"

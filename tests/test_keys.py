@@ -204,7 +204,7 @@ def test_the_worker_serves_one_request_and_ends():
 
 
 def image(*codings):
-    return ImageInfo("luks", 1024, codings=codings, encrypted=True, blocked="no key")
+    return ImageInfo("luks", 1024, codings=codings, encrypted=True, blocked="key-secret is wanted")
 
 
 def test_a_key_goes_into_cipher_codings_and_nowhere_else():
@@ -215,7 +215,7 @@ def test_a_key_goes_into_cipher_codings_and_nowhere_else():
     assert opened.codings == (plain, locked._replace(params={**locked.params, "key": KEY}))
     assert opened.blocked == ""
     assert "key" not in locked.params, "the image without its key is as it was"
-    assert info.blocked == "no key"
+    assert info.blocked == "key-secret is wanted"
 
 
 def test_a_passphrase_that_opens_nothing_is_refused_in_the_words_of_qemu_img():
@@ -248,3 +248,8 @@ def test_what_holds_a_key_is_not_what_forks(monkeypatch):
             pool.job(DECODE, coding)
     program = "instar_core.worker.codec"
     assert asked == [("instar_core.worker.key", True), (program, True), (program, None)]
+
+
+def test_what_is_blocked_for_another_reason_stays_blocked():
+    info = image()._replace(blocked="the block map is cut off")
+    assert keys.with_key(info, KEY).blocked == "the block map is cut off"

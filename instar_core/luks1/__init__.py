@@ -6,7 +6,6 @@ All places are relative to the header's first byte; `base` says where that is in
     header.read(source, base=0, *, detached=False) -> Header  every field checked, in qemu-img's words
     details.details(header, *, detached=False) -> dict        the facts by qemu-img's names, without "format"
     unlock.plan(source, header, base=0) -> KeyPlan            the active key slots with their material
-    options.CREATE, options.AMEND                             the options; options.prefixed(options, "encrypt.")
     options.choose(values, prefix="") -> Choice               cipher, key_size, hash, time; defaults where None
     make.order(choice) -> KeyPlan                             what instar_seal answers to Create
     make.size(key_size) -> int                                bytes from the header to the payload

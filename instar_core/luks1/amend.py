@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ADD, ERASE = "active", "inactive"
 UNSIGNED = 0xFFFFFFFF
+"""As what qemu-img shows the number of a key slot to be added; of one to be erased it shows the sign."""
 
 
 def order(header: Header, values: Mapping[str, Any], prefix: str = "", *, force: bool = False) -> KeyPlan:
@@ -28,6 +29,7 @@ def order(header: Header, values: Mapping[str, Any], prefix: str = "", *, force:
     if state(values, prefix) != ADD:
         raise _refused("'new-secret' must not be given when erasing keyslots")
     index = _free(header, values.get(prefix + "keyslot"), force)
+    _check_place(header, index)
     time = values.get(prefix + "iter-time")
     slot = make.slot(
         header.cipher_spec,
@@ -63,6 +65,8 @@ def edits(header: Header, request: Amend, base: int = 0, *, device: int = 0, pre
     if values.get(prefix + "iter-time") is not None:
         raise _refused("'iter-time' must not be given when erasing keyslots")
     chosen = chosen_to_erase(active, NUMKEYS, values.get(prefix + "keyslot"), request)
+    for index in chosen:
+        _check_place(header, index)
     return _erased(header, chosen, base, device)
 
 
@@ -76,7 +80,7 @@ def chosen_to_erase(active: tuple[int, ...], count: int, keyslot: int | None, re
         raise _refused(f"{text} given")
     last = "which will erase all the data in the image irreversibly - refusing operation"
     if keyslot is not None:
-        in_range(keyslot, count)
+        in_range(keyslot, count, keyslot - (1 << 64) if keyslot >= 1 << 63 else keyslot)
         if request.opened is not None and keyslot not in request.opened:
             raise _refused(f"Given keyslot {keyslot} doesn't contain the given old password for erase operation")
         if keyslot not in active and not request.force:
@@ -95,16 +99,16 @@ def chosen_to_erase(active: tuple[int, ...], count: int, keyslot: int | None, re
     return found
 
 
-def in_range(keyslot: int, count: int) -> None:
-    """Nothing happens if there can be such a key slot. Raises FormatError."""
+def in_range(keyslot: int, count: int, shown: int) -> None:
+    """Nothing happens if there can be such a key slot. Raises FormatError, which shows it as this number."""
     if not 0 <= keyslot < count:
-        raise _refused(f"Invalid keyslot {keyslot & UNSIGNED} specified, must be between 0 and {count - 1}")
+        raise _refused(f"Invalid keyslot {shown} specified, must be between 0 and {count - 1}")
 
 
 def free(active: tuple[int, ...], count: int, keyslot: int | None, *, force: bool) -> int:
     """The key slot that a new secret goes to: the one asked for, or the first that is free. Raises FormatError."""
     if keyslot is not None:
-        in_range(keyslot, count)
+        in_range(keyslot, count, keyslot & UNSIGNED)
         if keyslot in active and not force:
             raise _refused(f"Refusing to overwrite active keyslot {keyslot} - please erase it first")
         return keyslot
@@ -144,6 +148,13 @@ def _erased(header: Header, chosen: tuple[int, ...], base: int, device: int) -> 
     for index in chosen:
         yield Put(base + header.slots[index].offset, bytes(header.material_size), device)
     yield Barrier()
+
+
+def _check_place(header: Header, index: int) -> None:
+    """Nothing happens if the slot's key material may be written. Raises FormatError."""
+    if not header.holds(index):
+        text = f"Keyslot {index} is overlapping with the encrypted payload"
+        raise FormatError(text, kind=ErrorKind.CORRUPT, offset=header.slots[index].offset)
 
 
 def _refused(message: str) -> FormatError:

@@ -33,6 +33,10 @@ WRAP = 0xFFFFFFFF
 Nothing relies on them: key material is read with bounds of its own, and what is not key material opens nothing."""
 
 
+DETACHED_AREA = 64 << 20
+"""Bytes that a header without a payload may take: eight key slots for the longest keys take 16 MiB."""
+
+
 class Slot(NamedTuple):
     """A key slot. `offset` is that of its key material, in bytes from the header's first."""
 
@@ -54,11 +58,18 @@ class Header(NamedTuple):
     digest_iterations: int
     uuid: bytes
     slots: tuple[Slot, ...]
+    detached: bool = False
 
     @property
     def material_size(self) -> int:
         """Bytes of key material that a slot holds: the split key, up to a whole sector."""
         return material_size(self.key_bytes)
+
+    def holds(self, index: int) -> bool:
+        """Whether the key material of this slot lies in the header's own area, so that it may be written. One that is
+        read may lie anywhere: see WRAP."""
+        end = DETACHED_AREA if self.detached else self.payload_offset
+        return ALIGN_KEYSLOTS <= self.slots[index].offset <= end - self.material_size
 
 
 def read(source: Source, base: int = 0, *, detached: bool = False) -> Header:
@@ -101,6 +112,7 @@ def parse(data: bytes, *, detached: bool = False) -> Header:
         iterations,
         uuid.partition(b"\0")[0],
         slots,
+        detached,
     )
 
 

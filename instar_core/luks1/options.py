@@ -6,32 +6,13 @@ Messages are qemu-img's, which names options without any prefix.
 from __future__ import annotations
 
 from instar_core.errors import ErrorKind, FormatError
-from instar_core.types import Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import Any, NamedTuple
 else:
     from instar_core.record import NamedTuple
-
-CREATE = (
-    Option("key-secret", "str", "ID of the secret that provides the keyslot passphrase"),
-    Option("cipher-alg", "str", "Name of encryption cipher algorithm"),
-    Option("cipher-mode", "str", "Name of encryption cipher mode"),
-    Option("ivgen-alg", "str", "Name of IV generator algorithm"),
-    Option("ivgen-hash-alg", "str", "Name of IV generator hash algorithm"),
-    Option("hash-alg", "str", "Name of encryption hash algorithm"),
-    Option("iter-time", "int", "Time to spend in PBKDF in milliseconds"),
-)
-
-AMEND = (
-    Option("state", "str", "Select new state of affected keyslots (active/inactive)"),
-    Option("keyslot", "int", "Select a single keyslot to modify explicitly"),
-    Option("old-secret", "str", "Select all keyslots that match this password"),
-    Option("new-secret", "str", "New secret to set in the matching keyslots. Empty string to erase"),
-    Option("iter-time", "int", "Time to spend in PBKDF in milliseconds"),
-)
 
 TIME = 2000
 """Milliseconds that one try of a passphrase costs where nobody says otherwise."""
@@ -75,11 +56,6 @@ class Choice(NamedTuple):
     key_size: int
     hash: str
     time: int
-
-
-def prefixed(options: Iterable[Option], prefix: str) -> tuple[Option, ...]:
-    """The same options with the prefix before their names."""
-    return tuple([option._replace(name=prefix + option.name) for option in options])
 
 
 def choose(values: Mapping[str, Any], prefix: str = "") -> Choice:

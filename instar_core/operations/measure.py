@@ -89,7 +89,7 @@ def _full(geometry: Geometry) -> int:
 
 
 def _required(geometry: Geometry, used: int) -> int:
-    return geometry.overhead + used if geometry.overhead else geometry.size
+    return geometry.overhead + used if geometry.overhead and not geometry.full else _full(geometry)
 
 
 def _bitmaps(top: Member, order: Order) -> int | None:

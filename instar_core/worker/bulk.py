@@ -6,10 +6,12 @@ users do without it, or say so.
 
 from __future__ import annotations
 
+from instar_core import wire
 from instar_core.codecs import CODINGS, decoder, encoder
-from instar_core.codecs.cipher import SPECIMENS
+from instar_core.codecs.cipher import RARE, SPECIMENS
 from instar_core.errors import InstarError
 from instar_core.worker import key
+from instar_core.worker.kdf import ARGON2
 
 UNIT = 512
 PIECE = bytes(range(256)) * 2
@@ -28,7 +30,9 @@ def exercise() -> list[str]:
         except (InstarError, ImportError):
             continue
         done.append(name)
-    key.prepare(b"", ())
+    for cipher in RARE:
+        key.prepare(wire.encode([[cipher], []]), ())
+    key.prepare(wire.encode([[], list(ARGON2)]), ())
     return done
 
 

@@ -81,7 +81,7 @@ def argon2(kdf: str, secret: bytes, salt: bytes, params: Mapping[str, Any], leng
 
 
 def _missing(kdf: str) -> NotInstalled:
-    return NotInstalled(f"{kdf} needs the package argon2-cffi", hint="install the extra instar-luks[argon2]")
+    return NotInstalled(f"{kdf} needs the package argon2-cffi", hint="install the extra instar[argon2]")
 
 
 def _argon2_cffi(kdf: str) -> Argon2 | None:

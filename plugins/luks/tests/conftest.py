@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from instar_core.options import parse, table
 from instar_core.source import Image, bytes_source, descriptor_source
 from instar_core.testing import foreign
+from instar_core.types import Amend, Barrier, Copy, Create, Geometry, Kind, Put, Reserve, Run, Truncate
 
 PAYLOAD = 4040 * 512
 SLOT = 208
@@ -58,6 +60,12 @@ class Programs:
             message = done.stderr.decode(errors="surrogateescape").removesuffix("\n")
             return message.removeprefix(f"qemu-img: Could not open '{path}': ")
         return json.loads(done.stdout)
+
+    def opens(self, path, passphrase, *arguments):
+        """Whether cryptsetup opens the volume with the passphrase (without any device mapper)."""
+        program = self.find("cryptsetup")
+        command = [program, "open", "--test-passphrase", *map(str, arguments), str(path), "--key-file", "-"]
+        return self.run(*command, stdin=passphrase, check=False).returncode == 0
 
     def content(self, path, secret, target):
         """The plain content as qemu-img converts it."""
@@ -113,13 +121,122 @@ def image():
     """A function from bytes, or from the path of a file, to the image that hooks read."""
     opened = []
 
-    def make(content):
+    def source(content):
         if isinstance(content, bytes):
-            return Image([bytes_source(content)])
+            return bytes_source(content)
         descriptor = os.open(content, os.O_RDONLY)
         opened.append(descriptor)
-        return Image([descriptor_source(descriptor, os.fstat(descriptor).st_size)])
+        return descriptor_source(descriptor, os.fstat(descriptor).st_size)
+
+    def make(content, header=None):
+        if header is None:
+            return Image([source(content)])
+        return Image([source(content), source(header)], {"header": True})
 
     yield make
     for descriptor in opened:
         os.close(descriptor)
+
+
+class Maker:
+    """The host's part of a change, played on plain files: keys sealed, runs offered and encrypted, edits applied."""
+
+    def __init__(self, image):
+        self.image = image
+
+    def create(self, path, passphrase, size, content=b"", stop=None, **given):
+        """A new volume with this content; stopped before the edit of the number `stop`, where that is given."""
+        from instar_luks import SPEC, hooks
+
+        from instar_core import codecs, keys
+        from instar_core.settings import Settings
+
+        named = {name.replace("_", "-"): str(value) for name, value in given.items()}
+        values = parse(table(SPEC), {"iter-time": "1", "key-secret": "s", **named})
+        request = Create(size, values, path.name.encode(), entropy=bytes(range(64)))
+        order = hooks.instar_seal(None, request)
+        key = os.urandom(order.key_size)
+        plan = keys.seal(order, passphrase, key, Settings(sandbox="inline"))
+        runs = [Run(0, len(content), Kind.DATA)] if content else []
+        steps = hooks.instar_write(None, request._replace(keys=plan), iter(runs))
+        geometry = next(steps)
+        assert isinstance(geometry, Geometry)
+        cipher = geometry.cipher
+        encrypt = codecs.encoder("cipher")({**cipher.params, "key": key}, cipher.unit)
+
+        def offered(edit):
+            plain = content[edit.start : edit.start + edit.length]
+            plain += bytes(-len(plain) % cipher.unit)
+            room = bytearray(len(plain))
+            encrypt(memoryview(plain), memoryview(room), edit.start // cipher.unit * cipher.params.get("iv_step", 1))
+            return room
+
+        path.touch()
+        self.apply([path], steps, offered, stop)
+        return key
+
+    def amend(self, path, passphrase, new=None, opened=None, force=False, header=None, stop=None, **given):
+        """Key slots of a volume changed; `passphrase` opens it, `new` is the new secret."""
+        from instar_luks import hooks
+
+        from instar_core import keys
+        from instar_core.settings import Settings
+
+        settings = Settings(sandbox="inline")
+        values = {name.replace("_", "-"): value for name, value in given.items()}
+        volume = self.image(path, header)
+        request = Amend(values, None, None, force, entropy=bytes(range(64)))
+        plan = hooks.instar_unlock(volume)
+        if opened is not None:
+            request = request._replace(opened=keys.opened(plan, opened, settings))
+        if new is not None:
+            key, _ = keys.unlock(plan, passphrase, settings)
+            request = request._replace(keys=keys.seal(hooks.instar_seal(volume, request), new, key, settings))
+        files = [path] if header is None else [path, header]
+        self.apply(files, hooks.instar_write(volume, request, iter(())), None, stop)
+
+    def apply(self, paths, edits, offered=None, stop=None):
+        """The edits carried out on the files; with `stop` only so many of them."""
+        for number, edit in enumerate(edits):
+            if number == stop:
+                return
+            if isinstance(edit, Barrier):
+                continue
+            with open(paths[edit.device], "r+b") as file:
+                if isinstance(edit, Truncate):
+                    file.truncate(edit.size)
+                elif isinstance(edit, Reserve):
+                    os.posix_fallocate(file.fileno(), edit.offset, edit.length)
+                else:
+                    assert isinstance(edit, Put | Copy)
+                    file.seek(edit.offset)
+                    file.write(edit.data if isinstance(edit, Put) else offered(edit))
+
+
+@pytest.fixture
+def maker(image):
+    return Maker(image)
+
+
+@pytest.fixture
+def plain():
+    """A function (volume, key) → its whole content: mapped, read, decrypted."""
+    from instar_luks import hooks
+
+    from instar_core import keys
+    from instar_core.codecs import decoder
+    from instar_core.types import Layer, Span
+
+    def content(volume, key):
+        info = keys.with_key(hooks.instar_info(volume), key)
+        out = bytearray(info.virtual_size)
+        for extent in hooks.instar_map(volume, Layer(), Span(0, info.virtual_size)):
+            coding = info.codings[extent.coding - 1]
+            decode = decoder(coding.name)(coding.params, coding.unit)
+            stored = volume.devices[extent.device].read(extent.offset, extent.stored, pad=True)
+            room = memoryview(out)[extent.start : extent.start + extent.length]
+            number = extent.start // coding.unit * coding.params.get("iv_step", 1)
+            assert decode(memoryview(stored), room, number) == extent.length
+        return bytes(out)
+
+    return content

@@ -18,7 +18,7 @@ def mode(text, **fields):
 
 CASES = [
     ("magic", dict(magic=b"LUKS\xba\xbf"), "Volume is not in LUKS format"),
-    ("version 2", dict(version=2), "LUKS version 2 is not supported"),
+    ("version 3", dict(version=3), "LUKS version 3 is not supported"),
     ("version 0", dict(version=0), "LUKS version 0 is not supported"),
     ("magic goes before version", dict(magic=b"LUKS\0\0", version=2), "Volume is not in LUKS format"),
     ("cipher name", dict(cipher_name=ALL), "LUKS header cipher name is not NUL terminated"),

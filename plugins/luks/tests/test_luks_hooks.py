@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from instar_luks import SPEC, hooks, limits
+from instar_luks import hooks, limits
 
 from instar_core.errors import FormatError
 from instar_core.types import Kind, Layer, LayerKind, ProbeView, Span
@@ -94,11 +94,6 @@ def test_a_key_plan_holds_the_material_of_active_slots_only(header, image):
         assert material == inside.ljust(slot.length, b"\0")
 
 
-def test_the_specification_claims_only_what_the_hooks_do():
-    assert SPEC.capabilities == {"read", "encrypt"}
-    assert not hasattr(hooks, "instar_write")
-
-
 def test_the_plugin_imports_nothing_slow():
     code = "import sys; before = set(sys.modules); import instar_luks.hooks; print(*(set(sys.modules) - before))"
     path = [entry for entry in sys.path if entry]
@@ -109,4 +104,5 @@ def test_the_plugin_imports_nothing_slow():
         check=True,
     )
     new = {name.partition(".")[0] for name in made.stdout.split()}
-    assert new <= {"__future__", "instar_luks", "instar_core", "struct", "_struct", "_collections"}, new
+    cheap = {"struct", "_struct", "_collections", "binascii", "_sha2", "_sha256", "_sha512"}
+    assert new <= {"__future__", "instar_luks", "instar_core", *cheap}, new
