@@ -28,7 +28,7 @@ HEADER = "header"
 class Member:
     """One image of a chain, open and being parsed in its own session. A context manager; `close` ends all of it."""
 
-    __slots__ = ("backing", "devices", "format", "home", "info", "path", "session", "shown")
+    __slots__ = ("apart", "backing", "devices", "format", "home", "info", "path", "session", "shown")
 
     def __init__(self, path: str, found: list[Device], format: str, session: FormatSession, info: ImageInfo) -> None:
         self.path = path
@@ -40,6 +40,8 @@ class Member:
         self.backing: Member | None = None
         self.shown = path
         """What to call it: its path, or the name that described it."""
+        self.apart = False
+        """Whether device 1 is the image's header."""
 
     def __enter__(self) -> Member:
         return self
@@ -155,7 +157,9 @@ def open_member(
         if not settings.force_share:
             for opened in found:
                 locks.take(opened, claim(operation, name))
-        return Member(path, found, name, session, info)
+        member = Member(path, found, name, session, info)
+        member.apart = further is not None
+        return member
     except BaseException as error:
         if session is not None:
             session.close()

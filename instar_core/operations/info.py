@@ -52,8 +52,12 @@ def describe(member: Member, limits: bool = False) -> DiskInfo:
     children = []
     for index, (_, device) in enumerate(zip(parts, member.devices[1:], strict=False)):
         children.append(Child(f"extents.{index}", device.path, device.size, device.allocated))
+    children.reverse()
+    if member.apart:
+        header = member.devices[1]
+        children.append(Child("header", header.path, header.size, header.allocated))
     own = member.devices[0]
-    children = [*reversed(children), Child("file", own.path, own.size, own.allocated)]
+    children.append(Child("file", own.path, own.size, own.allocated))
     reference = member.reference()
     return DiskInfo(
         member.shown,

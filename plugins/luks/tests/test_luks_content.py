@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 
 import pytest
 
@@ -138,3 +141,24 @@ def test_key_material_of_which_a_bit_is_wrong_opens_nothing(image, qemu_volume):
 
 def test_key_material_past_the_end_of_the_file_opens_nothing(image, qemu_volume):
     assert key_worker.derive(hooks.instar_unlock(image(qemu_volume.read_bytes()[:5000])), b"pw") is None
+
+
+def test_info_of_a_detached_header_names_both_files_as_qemu_img_does(tmp_path, monkeypatch, capsys):
+    from instar_core.cli.main import main
+
+    qemu = os.environ.get("INSTAR_QEMU_IMG") or shutil.which("qemu-img")
+    if not qemu:
+        pytest.skip("qemu-img is not installed")
+    monkeypatch.chdir(tmp_path)
+    secret = ["--object", "secret,id=s,data=x"]
+    options = "key-secret=s,iter-time=10,detached-header=on"
+    made = subprocess.run([qemu, "create", "-q", *secret, "-f", "luks", "-o", options, "head"], capture_output=True)
+    if made.returncode:
+        pytest.skip("this qemu-img makes no detached headers")
+    (tmp_path / "payload").write_bytes(bytes(1 << 20))
+    asked = "driver=luks,key-secret=s,header.driver=file,header.filename=head,file.driver=file,file.filename=payload"
+    for words in (["info"], ["info", "--output=json"]):
+        command = [*words, *secret, "--image-opts", asked]
+        said = subprocess.run([qemu, *command], capture_output=True, check=True, text=True).stdout
+        assert main(["qemu-img", *command]) == 0
+        assert capsys.readouterr().out == said
