@@ -63,7 +63,8 @@ class Target:
         `given` are the texts that the user gave: a plugin cannot pass a name of its own off as one of these.
         """
         for file in geometry.files:
-            device = self.take(self._beside(file, given), keep=keep and file.named)
+            kept = keep and file.named
+            device = self.take(self._beside(file, given), keep=kept, create=not kept)
             if file.named and not device.block and device.size < file.size:
                 os.ftruncate(device.descriptor, file.size)
                 device.refresh()

@@ -52,3 +52,17 @@ def test_what_is_converted_into_keeps_the_properties_it_was_made_with(format: st
                 now = {**after.image.extra, **after.image.details}[name]
                 assert now == value, name
     assert {name: {**after.image.extra, **after.image.details}[name] for name in expected} == expected
+
+
+def test_a_data_file_that_is_kept_holds_nothing_of_before_where_the_disk_is_zeros(tmp_path: Path) -> None:
+    pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
+    source, data, image = tmp_path / "source", tmp_path / "data", str(tmp_path / "image")
+    source.write_bytes(b"content!" * 10_000 + bytes(1 << 20))
+    data.write_bytes(b"old bytes" * 200_000)
+    options = {"data_file": str(data), "data_file_raw": "on", "keep_data_file": "on"}
+    instar.convert([str(source)], image, source_format="raw", target_format="qcow2", options=options)
+    assert instar.compare(image, str(source), second_format="raw").identical
+    data.unlink()
+    with pytest.raises(instar.InstarError, match="No such file or directory"):
+        instar.convert([str(source)], image, source_format="raw", target_format="qcow2", options=options)
+    assert not data.exists()

@@ -81,10 +81,10 @@ def _request(member: Member, given: Mapping[str, str], force: bool, settings: Se
     if new is not None:
         from instar_core import keys
 
+        order = member.session.seal(member.format, request)
         key = unlocking.key(member.info)
         if key is None:
             raise UsageError(f"Invalid parameter '{NEW}': the image is not encrypted", path=member.path)
-        order = member.session.seal(member.format, request)
         request = request._replace(keys=keys.seal(order, _passphrase(settings, new), key, settings))
     return request
 

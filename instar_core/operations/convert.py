@@ -154,7 +154,8 @@ def _take_backing(order: Order, backing: str | None, backing_format: Value, sour
 
 def _fresh(files: Target, order: Order, create: bool, target_is_zero: bool) -> bool:
     """Whether the target reads as zeros all over."""
-    held = any(file.block for file in files.files) or (not create and order.spec.name == "raw")
+    kept = bool(order.values.get("keep_data_file")) or (not create and order.spec.name == "raw")
+    held = kept or any(file.block for file in files.files)
     return target_is_zero or not held
 
 

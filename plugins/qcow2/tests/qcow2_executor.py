@@ -77,10 +77,11 @@ class Files:
             assert isinstance(edit, Barrier)
 
 
-def make(path, created, content=None, ranges=(), extra=()):
+def make(path, created, content=None, ranges=(), extra=(), *, encrypt=None, key=None):
     """Creates the image that `created` asks for at `path`, filled with `ranges` of `content`.
 
     A range is (start, length, kind); DATA units of a compressing geometry are encoded here unless they grow.
+    What is copied goes through encrypt(cipher, key, data, start, offset) where the geometry has a cipher.
     Returns the geometry. Every Copy must stand for bytes that were offered, each once.
     """
     edits = None
@@ -103,8 +104,18 @@ def make(path, created, content=None, ranges=(), extra=()):
                     yield Run(at, len(piece), kind)
 
     served = []
+    zeros = [(start, length) for start, length, kind in ranges if kind == Kind.ZERO]
 
     def offered(edit):
+        if geometry.cipher is None:
+            return plain(edit)
+        if any(start <= edit.start < start + length for start, length in zeros):
+            piece = bytes(edit.length)
+        else:
+            ((_, piece),) = plain(edit)
+        return [(0, encrypt(geometry.cipher, key, piece, edit.start, edit.offset))]
+
+    def plain(edit):
         for start, (length, stored) in offers.items():
             if start <= edit.start < start + length:
                 if stored is not None:
@@ -113,7 +124,7 @@ def make(path, created, content=None, ranges=(), extra=()):
                     return [(0, stored)]
                 assert edit.start + edit.length <= start + length
                 served.append((edit.start, edit.length))
-                return [(0, content[edit.start : edit.start + edit.length])]
+                return [(0, content[edit.start : edit.start + edit.length].ljust(edit.length, b"\0"))]
         raise AssertionError(f"{edit} was not offered")
 
     edits = write(None, created, runs())

@@ -19,12 +19,38 @@ MAKERS = {
     "one-bit refcounts": "refcount_bits=1,cluster_size=4k",
     "preallocated": "preallocation=metadata",
     "zstd": "compression_type=zstd,cluster_size=8k",
+    "aes": "encrypt.format=aes,encrypt.key-secret=s",
+    "luks": "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,cluster_size=4k",
 }
+SECRET = ("--object", "secret,id=s,data=pw")
 WRITES = ("write -P 1 0 100k", "write -P 2 1M 3k", "write -z 2M 64k", "discard 64k 64k", "write -c -P 3 3M 64k")
 
 
 def run(*command):
     subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def made_by_qemu(tmp_path_factory):
+    """(name, path) of images of every kind."""
+    if not QEMU_IMG or not QEMU_IO:
+        return ()
+    made, folder = [], tmp_path_factory.mktemp("corpus")
+    for number, (name, options) in enumerate(MAKERS.items()):
+        path = folder / f"{number}.qcow2"
+        extra = ["-o", options] if options else []
+        run(QEMU_IMG, "create", "-q", *SECRET, "-f", "qcow2", *extra, path, "4M")
+        key = ",encrypt.key-secret=s" if "encrypt" in options else ""
+        opened = (*SECRET, "--image-opts", f"driver=qcow2,file.filename={path}{key}")
+        if "refcount_bits=1" not in options:
+            # compressed content cannot go where clusters are allocated
+            writes = WRITES[:-1] if "preallocation" in options else WRITES
+            for step, write in enumerate(writes):
+                run(QEMU_IO, *opened, "-c", write)
+                if step == 2 and "preallocation" not in options:
+                    run(QEMU_IMG, "snapshot", "-c", "a", *opened)
+        made.append((f"{name}, by qemu", path))
+    return made
 
 
 class TestQcow2(FormatConformance):
@@ -35,22 +61,5 @@ class TestQcow2(FormatConformance):
     )  # fmt: skip
 
     @pytest.fixture
-    def corpus(self, tmp_path):
-        if not QEMU_IMG or not QEMU_IO:
-            return ()
-        made = []
-        for number, (name, options) in enumerate(MAKERS.items()):
-            path = tmp_path / f"{number}.qcow2"
-            extra = ["-o", options] if options else []
-            subprocess.run(
-                [QEMU_IMG, "create", "-q", "-f", "qcow2", *extra, path, "4M"], check=True, capture_output=True
-            )
-            if "refcount_bits=1" not in options:
-                # compressed content cannot go where clusters are allocated
-                writes = WRITES[:-1] if "preallocation" in options else WRITES
-                for step, write in enumerate(writes):
-                    run(QEMU_IO, "-f", "qcow2", "-c", write, path)
-                    if step == 2 and "preallocation" not in options:
-                        run(QEMU_IMG, "snapshot", "-c", "a", path)
-            made.append((f"{name}, by qemu", path))
-        return made
+    def corpus(self, made_by_qemu):
+        return made_by_qemu

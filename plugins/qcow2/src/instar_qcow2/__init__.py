@@ -43,6 +43,8 @@ KEYSLOTS = (
     Option("encrypt.iter-time", "int", "Time to spend in PBKDF in milliseconds"),
 )
 
+UNLOCK = "instar_core.luks1.unlock"
+
 SPEC = FormatSpec(
     name="qcow2",
     hooks="instar_qcow2.hooks",
@@ -59,15 +61,20 @@ SPEC = FormatSpec(
             Capability.BACKING,
             Capability.SNAPSHOT,
             Capability.COMPRESS,
+            Capability.ENCRYPT,
+            Capability.AMEND,
         }
     ),
     options=ENCRYPTION + CREATE_ONLY + COMMON,
-    amend_options=KEYSLOTS + tuple(option._replace(default=None) for option in COMMON),
+    amend_options=KEYSLOTS,
+    open_options=(
+        Option("encrypt.format", "str", "Encryption method that the image is said to have: 'aes' or 'luks'"),
+        Option("encrypt.key-secret", "str", "ID of secret providing qcow AES key or LUKS passphrase"),
+    ),
     preload={
-        "info": ("instar_qcow2.luksheader",),
-        "map": ("instar_qcow2.map",),
-        "check": ("instar_qcow2.check",),
-        "write": ("instar_qcow2.write",),
+        "map": ("instar_qcow2.map", UNLOCK),
+        "check": ("instar_qcow2.check", UNLOCK),
+        "write": ("instar_qcow2.write", "instar_qcow2.sealing", UNLOCK),
     },
 )
 """Create options stand in the order in which qemu-img names them in its `Formatting` line."""

@@ -1,4 +1,4 @@
-"""A new image without content, laid out as qemu does: header, refcount table, refcount blocks, L1 table."""
+"""A new image without content, laid out as qemu does: header, refcount table and blocks, L1 table, LUKS header."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from instar_qcow2.commit import commit
 from instar_qcow2.counts import Counts
 from instar_qcow2.level1 import Level1
 from instar_qcow2.refcount_table import put_blocks, put_table
-from instar_qcow2.sizes import l1_clusters, refcount_clusters
+from instar_qcow2.sizes import l1_clusters, luks_offset, refcount_clusters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def empty(plan: Plan) -> Iterator[Edit]:
-    """The image has no cluster allocated; the file ends with its L1 table."""
+    """The image has no cluster allocated; the file ends with its L1 table, or LUKS header."""
     size, bits, order = plan.cluster_size, plan.cluster_bits, plan.refcount_order
-    used = 1 + l1_clusters(plan)
+    used = 1 + l1_clusters(plan) + plan.luks_clusters
     table, blocks = refcount_clusters(used, bits, order)
     blocks_offset = (1 + table) * size
     l1_offset = blocks_offset + blocks * size
@@ -27,4 +27,7 @@ def empty(plan: Plan) -> Iterator[Edit]:
     yield from put_blocks(Counts(bits, order), blocks, blocks_offset, size, used + table + blocks)
     level1 = Level1(l1_offset, plan.tables)
     yield from level1.finish()
-    yield from commit(plan, l1_offset, size, table, l1_offset + 8 * plan.tables)
+    end = (
+        luks_offset(plan, l1_offset) + plan.luks_clusters * size if plan.luks_clusters else l1_offset + 8 * plan.tables
+    )
+    yield from commit(plan, l1_offset, size, table, end)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from instar_core.errors import ErrorKind, FormatError
 from instar_qcow2 import layout, limits
+from instar_qcow2.sizes import luks_offset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def heading(plan: Plan, l1_offset: int, refcount_offset: int, refcount_clusters:
     fixed = extension(layout.EXT_BACKING_FORMAT, plan.backing_format) if plan.backing_format else b""
     if plan.data_file:
         fixed += extension(layout.EXT_DATA_FILE, plan.data_file)
+    if plan.luks_clusters:
+        where = layout.CRYPTO.pack(luks_offset(plan, l1_offset), plan.encryption.luks_length)
+        fixed += extension(layout.EXT_CRYPTO, where)
     names = b"".join(layout.FEATURE_NAME.pack(*feature) for feature in FEATURES)
     end = extension(layout.EXT_END, b"")
     start = layout.HEADER_LENGTH if plan.version >= 3 else layout.HEADER_V2.size
@@ -58,7 +62,7 @@ def extension(kind: int, data: bytes) -> bytes:
 def _fields(plan: Plan, backing_offset: int, l1_offset: int, refcount_offset: int, refcount_clusters: int) -> bytes:
     base = layout.HEADER_V2.pack(
         layout.MAGIC, plan.version, backing_offset, len(plan.backing_file), plan.cluster_bits, plan.size,
-        layout.CRYPT_NONE, plan.tables, l1_offset, refcount_offset, refcount_clusters, 0, 0,
+        plan.encryption.method, plan.tables, l1_offset, refcount_offset, refcount_clusters, 0, 0,
     )  # fmt: skip
     if plan.version < 3:
         return base

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Finding,
         Geometry,
         ImageInfo,
+        KeyPlan,
         Layer,
         ProbeView,
         Run,
@@ -64,3 +65,19 @@ def instar_check(image: Image) -> Iterator[Finding | Tally]:
     from instar_qcow2.check import check
 
     return check(image)
+
+
+@hookimpl
+def instar_unlock(image: Image) -> KeyPlan:
+    """See instar_qcow2.encryption."""
+    from instar_qcow2.encryption import key_plan
+
+    return key_plan(image)
+
+
+@hookimpl
+def instar_seal(image: Image | None, request: WriteRequest) -> KeyPlan:
+    """See instar_qcow2.sealing."""
+    from instar_qcow2.sealing import seal
+
+    return seal(image, request)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from instar_core.types import Bitmap, Coding, ImageInfo, Reference, Role
 from instar_qcow2 import layout
 from instar_qcow2.bitmaps import bitmaps_of
+from instar_qcow2.encryption import encrypt_details, image_coding
 from instar_qcow2.header import read_header
-from instar_qcow2.luksheader import luks_details
 from instar_qcow2.snapshots import snapshot_entries
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ def info(image: Image) -> ImageInfo:
         virtual_size=header.disk_size,
         cluster_size=header.cluster_size,
         references=_references(header),
-        codings=(Coding(COMPRESSION[header.compression_type][1], header.cluster_size),),
+        codings=_codings(source, header),
         snapshots=() if header.data_file else snapshots,
         bitmaps=bitmaps,
         encrypted=header.crypt_method != layout.CRYPT_NONE,
@@ -41,6 +41,13 @@ def info(image: Image) -> ImageInfo:
         details=_details(source, header, bitmaps),
         extra=_extra(header),
     )
+
+
+def _codings(source: Source, header: Header) -> tuple[Coding, ...]:
+    """By number, as map says them: 1 is the compression, 2 the cipher where there is one."""
+    compression = Coding(COMPRESSION[header.compression_type][1], header.cluster_size)
+    cipher = image_coding(source, header)
+    return (compression, cipher) if cipher else (compression,)
 
 
 def _references(header: Header) -> tuple[Reference, ...]:
@@ -68,10 +75,8 @@ def _details(source: Source, header: Header, bitmaps: tuple[Bitmap, ...]) -> dic
     details: dict[str, Any] = {"compat": "0.10" if header.version == 2 else "1.1"}
     details["compression-type"] = COMPRESSION[header.compression_type][0]
     details["refcount-bits"] = header.refcount_bits
-    if header.crypt_method == layout.CRYPT_AES:
-        details["encrypt"] = {"format": "aes"}
-    elif header.crypt_method == layout.CRYPT_LUKS:
-        details["encrypt"] = luks_details(source, header)
+    if header.crypt_method != layout.CRYPT_NONE:
+        details["encrypt"] = encrypt_details(source, header)
     if header.version == 2:
         return details
     details["lazy-refcounts"] = bool(header.compatible_features & layout.COMPAT_LAZY_REFCOUNTS)

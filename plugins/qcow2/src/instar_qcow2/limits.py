@@ -58,5 +58,5 @@ BITMAP_NAME = 1023
 CLUSTERS = (1 << 31) - 1
 """Clusters of a file that is checked: 128 TiB with 64 KiB clusters."""
 
-LUKS_SLOTS = 8
-"""Key slots of a LUKS header, version 1."""
+ENCRYPTED = 1 << 31
+"""Bytes after which encrypted content is cut into a further extent: a stored length has 32 bits on the wire."""

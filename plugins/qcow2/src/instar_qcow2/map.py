@@ -27,6 +27,8 @@ ALL_DATA = ALL
 ALL_ZERO = ALL << layout.SUBCLUSTERS
 WHOLE = {0: Kind.ABSENT, ALL_DATA: Kind.DATA, ALL_ZERO: Kind.ZERO}
 """Subcluster bitmaps that make a cluster of one kind."""
+CIPHER = 2
+"""Number of the coding that an encrypted image's content has: see info."""
 
 
 def map_(image: Image, layer: Layer, span: Span) -> Iterator[Extent]:
@@ -47,7 +49,29 @@ def map_(image: Image, layer: Layer, span: Span) -> Iterator[Extent]:
     device = 1 if header.data_file else 0
     flags = Flag.REFINE if looks_preallocated(source, header) else 0
     pieces = l1_pieces(source, header, l1_offset, l1_size, span)
+    if header.crypt_method != layout.CRYPT_NONE:
+        return encrypted(clipped(placeless(pieces), span, header.cluster_size, device, 0))
     return clipped(pieces, span, header.cluster_size, device, flags)
+
+
+def placeless(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The same pieces without the places that are only reserved: as they are, these decrypt to no zeros."""
+    for piece in pieces:
+        yield piece if piece[2] == Kind.DATA else (piece[0], piece[1], piece[2], NOWHERE, 0)
+
+
+def encrypted(extents: Iterator[Extent]) -> Iterator[Extent]:
+    """The same extents with what is plain data encrypted, cut so that windows agree and stored lengths fit."""
+    for extent in extents:
+        start, length, kind, device, offset, _, coding, _, _ = extent
+        if kind != Kind.DATA or coding:
+            yield extent
+            continue
+        end = start + length
+        while start < end:
+            some = min(end - start, limits.ENCRYPTED - start % limits.ENCRYPTED)
+            yield Extent(start, some, kind, device, offset, some, CIPHER)
+            start, offset = start + some, offset + some
 
 
 def clipped(pieces: Iterator[Piece], span: Span, unit: int, device: int, flags: int) -> Iterator[Extent]:

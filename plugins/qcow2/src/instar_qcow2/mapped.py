@@ -1,6 +1,7 @@
 """New images of which every cluster has its place from the start: preallocated ones, and raw external data files.
 
-The order is header, refcount table and blocks, L1 table, L2 tables, and then the disk as one contiguous stretch.
+The order is header, refcount table and blocks, L1 table, LUKS header, L2 tables, and then the disk as one contiguous
+stretch.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def fill_mapped(plan: Plan, runs: Iterable[Run]) -> Iterator[Edit]:
     if refcount_clusters * size > limits.REFCOUNT_TABLE:
         raise FormatError("The image needs a larger refcount table than qcow2 images may have", kind=ErrorKind.LIMIT)
     l1_offset = (1 + refcount_clusters + blocks) * size
-    l2_offset = l1_offset + l1_clusters(plan) * size
+    l2_offset = l1_offset + (l1_clusters(plan) + plan.luks_clusters) * size
     data_offset = l2_offset + plan.tables * size
     end = data_offset if plan.data_file else data_offset + plan.clusters * size
     disk = Disk(plan, 0 if plan.data_file else data_offset)
@@ -56,14 +57,18 @@ def fill_mapped(plan: Plan, runs: Iterable[Run]) -> Iterator[Edit]:
 class Disk:
     """The disk at byte `base` of its device, and the L2 tables that say so."""
 
-    __slots__ = ("_at", "_base", "_device", "_marks", "_plan", "_punch", "_tables")
+    __slots__ = ("_at", "_base", "_device", "_marks", "_plain", "_plan", "_punch", "_tables", "_unwritten")
 
     def __init__(self, plan: Plan, base: int) -> None:
         self._plan, self._base = plan, base
         self._device = 1 if plan.data_file else 0
         self._punch = plan.preallocation == "metadata" and not plan.keep_data_file
-        self._marks = plan.extended_l2 and not (plan.data_file_raw or plan.keep_data_file)
+        self._plain = plan.encryption.method == layout.CRYPT_NONE
+        shown = (plan.data_file_raw or plan.keep_data_file) and not plan.unwritten_zeros
+        self._marks = plan.extended_l2 and not shown
         """Whether bitmaps tell content from what is only reserved; else the device itself is what the disk reads as."""
+        self._unwritten = layout.ZERO if plan.unwritten_zeros and not plan.extended_l2 else 0
+        """Flag of the entries of clusters without content."""
         self._at = 0
         """Clusters before this one are in the tables."""
         self._tables = Tables(plan.l2_entries, extended=plan.extended_l2)
@@ -85,9 +90,10 @@ class Disk:
             if self._punch and run.start > done:
                 yield (Punch(self._base + done, run.start - done, self._device),)
             done = run.start + run.length
-            if run.kind == Kind.DATA:
+            said = run.kind == Kind.ZERO and (self._marks or self._unwritten)
+            if run.kind == Kind.DATA or not (said or self._plain):
                 yield (Copy(run.start, self._base + run.start, run.length, self._device),)
-            elif not self._marks:
+            elif not said:
                 yield (Zero(self._base + run.start, run.length, self._device),)
             for _ in self._mark(run):
                 yield ()
@@ -98,13 +104,13 @@ class Disk:
         self._tables.close()
         yield ()
 
-    def _cover(self, end: int, bitmap: int = 0) -> Iterator[None]:
+    def _cover(self, end: int, bitmap: int = 0, *, written: bool = False) -> Iterator[None]:
         """Clusters up to `end` are in the tables; pauses whenever a few tables are complete."""
         bits, entries = self._plan.cluster_bits, self._plan.l2_entries
         bitmap = bitmap if self._marks else ALLOCATED
         while self._at < end:
             count = min(end - self._at, entries - self._at % entries)
-            entry = layout.COPIED | self._base + (self._at << bits)
+            entry = layout.COPIED | (0 if written else self._unwritten) | self._base + (self._at << bits)
             self._tables.add(self._at, count, entry, 1 << bits, bitmap)
             self._at += count
             if len(self._tables.ready) << bits >= BATCH:
@@ -114,7 +120,8 @@ class Disk:
         """The subclusters of the run are marked as stored, or as zeros."""
         bits, each = self._plan.cluster_bits, self._plan.subcluster_size
         if not self._marks:
-            yield from self._cover(ceil_div(run.start + run.length, 1 << bits))
+            yield from self._cover(run.start >> bits)
+            yield from self._cover(ceil_div(run.start + run.length, 1 << bits), written=run.kind == Kind.DATA)
             return
         shift = 0 if run.kind == Kind.DATA else layout.SUBCLUSTERS
         start, end = run.start, run.start + run.length

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from instar_core.errors import ErrorKind, FormatError
 from instar_qcow2 import layout, limits
+from instar_qcow2.encryptionplan import UNENCRYPTED, choose, refuse_alias
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, NamedTuple
 
-    from instar_core.types import Create
+    from instar_core.types import Create, KeyPlan
+    from instar_qcow2.encryptionplan import Encryption
 else:
     from instar_core.record import NamedTuple
 
@@ -39,6 +41,9 @@ class Plan(NamedTuple):
     data_file: bytes = b""
     data_file_raw: bool = False
     keep_data_file: bool = False
+    encryption: Encryption = UNENCRYPTED
+    keys: KeyPlan | None = None
+    entropy: bytes = b""
 
     @property
     def cluster_size(self) -> int:
@@ -66,6 +71,16 @@ class Plan(NamedTuple):
         return -(-self.clusters // self.l2_entries)
 
     @property
+    def luks_clusters(self) -> int:
+        """Clusters of the LUKS header with its key material; none without."""
+        return -(-self.encryption.luks_length >> self.cluster_bits)
+
+    @property
+    def unwritten_zeros(self) -> bool:
+        """Whether clusters that are allocated and not written must be said to read as zeros: decrypted they do not."""
+        return self.encryption.method != layout.CRYPT_NONE and self.version >= 3 and not self.keep_data_file
+
+    @property
     def subcluster_size(self) -> int:
         """Bytes of a subcluster, where L2 entries are extended."""
         return self.cluster_size // layout.SUBCLUSTERS
@@ -85,14 +100,17 @@ def plan_image(request: Create) -> Plan:
     """
     options = request.options
     data_file = _name(options.get("data_file"))
+    if not data_file and options.get("data_file") is not None:
+        raise FormatError("Could not create '': No such file or directory")
     keep = bool(options.get("keep_data_file"))
     if keep and not data_file:
         raise FormatError("Must not use 'keep_data_file=on' without 'data_file'")
+    refuse_alias(options)
     version = _choice(VERSIONS, options.get("compat"), "version")
+    encryption = choose(options)
     preallocation = options.get("preallocation") or "off"
     _choice(dict.fromkeys(PREALLOCATION, ""), preallocation, "preallocation")
     compression = _choice(COMPRESSION, options.get("compression_type") or "zlib", "compression-type")
-    _no_encryption(options)
     backing = request.backing or {}
     backing_file = _name(options.get("backing_file")) or _name(backing.get("name"))
     backing_format = _name(options.get("backing_fmt")) or _name(backing.get("format"))
@@ -114,17 +132,21 @@ def plan_image(request: Create) -> Plan:
     if raw and preallocation == "off":
         preallocation = "metadata"
     if request.compress:
+        if encryption.method != layout.CRYPT_NONE:
+            raise FormatError("Compression and encryption not supported at the same time", kind=ErrorKind.UNSUPPORTED)
         _compressible(options.get("preallocation"), data_file)
     size = (request.size + SECTOR - 1) // SECTOR * SECTOR
     plan = Plan(
         size, version, cluster_bits, order, extended, lazy, compression, request.compress, preallocation,
-        backing_file, backing_format, data_file, raw, keep,
+        backing_file, backing_format, data_file, raw, keep, encryption, request.keys, request.entropy,
     )  # fmt: skip
     if 8 * plan.tables > limits.L1_TABLE or size < 0:
         raise FormatError(
             "The image size is too large for file format 'qcow2' (try using a larger cluster size)",
             kind=ErrorKind.LIMIT,
         )
+    if encryption.method != layout.CRYPT_NONE and options.get("encrypt.key-secret") is None:
+        raise FormatError("Parameter 'encrypt.key-secret' is required for cipher")
     return plan
 
 
@@ -138,16 +160,6 @@ def _choice(choices: Mapping[Any, Any], value: Any, parameter: str) -> Any:
     if value not in choices:
         raise FormatError(f"Parameter '{parameter}' does not accept value '{value}'")
     return choices[value]
-
-
-def _no_encryption(options: Mapping[str, Any]) -> None:
-    given = options.get("encrypt.format")
-    if not given and any(name.startswith("encrypt.") and value is not None for name, value in options.items()):
-        raise FormatError("Parameter 'encrypt.format' is missing")
-    if given and given not in ("aes", "luks"):
-        raise FormatError(f"Parameter 'format' does not accept value '{given}'")
-    if given or options.get("encryption"):
-        raise FormatError("Writing encrypted qcow2 images is not supported", kind=ErrorKind.UNSUPPORTED)
 
 
 def _keep(preallocation: str, raw: bool) -> None:

@@ -62,7 +62,7 @@ class Sequential:
         self._plan, self._size = plan, size
         self._table_clusters = min(full_refcounts(plan)[0], limits.REFCOUNT_TABLE // size)
         first = 1 + self._table_clusters
-        self._end = first + l1_clusters(plan)
+        self._end = first + l1_clusters(plan) + plan.luks_clusters
         self._level1 = Level1(first * size, plan.tables)
         self._counts = Counts(plan.cluster_bits, plan.refcount_order)
         self._blocks: list[tuple[int, int]] = []
@@ -75,6 +75,7 @@ class Sequential:
         """The disk holds what the run offers at `start` (or, with `zeros`, stored zeros)."""
         bits, size = self._plan.cluster_bits, self._size
         external = 1 if self._plan.data_file else 0
+        plain = self._plan.encryption.method == layout.CRYPT_NONE
         while length:
             cluster, inside = start >> bits, start & size - 1
             if self._plan.extended_l2 and (inside or length < size):
@@ -87,7 +88,7 @@ class Sequential:
                 piece = min(length, count << bits)
                 offset = self._place(cluster, count)
                 self.tables.add(cluster, count, layout.COPIED | offset, size, ALLOCATED)
-            yield Zero(offset, piece, external) if zeros else Copy(start, offset, piece, external)
+            yield Zero(offset, piece, external) if zeros and plain else Copy(start, offset, piece, external)
             if len(self.tables.ready) << bits >= BATCH:
                 yield from self.flush()
             start, length = start + piece, length - piece

@@ -34,9 +34,14 @@ def l1_clusters(plan: Plan) -> int:
     return ceil_div(8 * plan.tables, plan.cluster_size)
 
 
+def luks_offset(plan: Plan, l1_offset: int) -> int:
+    """Where the LUKS header lies: behind the L1 table, as in images that qemu makes."""
+    return l1_offset + l1_clusters(plan) * plan.cluster_size
+
+
 def full_refcounts(plan: Plan) -> tuple[int, int]:
     """(clusters of the refcount table, blocks) of the image with every cluster allocated in it."""
-    clusters = 1 + l1_clusters(plan) + plan.tables + (0 if plan.data_file else plan.clusters)
+    clusters = 1 + l1_clusters(plan) + plan.luks_clusters + plan.tables + (0 if plan.data_file else plan.clusters)
     return refcount_clusters(clusters, plan.cluster_bits, plan.refcount_order)
 
 
@@ -45,6 +50,6 @@ def overhead(plan: Plan) -> int:
 
     It counts the data clusters also where they lie in a data file.
     """
-    fixed = 1 + plan.tables + l1_clusters(plan)
+    fixed = 1 + plan.tables + l1_clusters(plan) + plan.luks_clusters
     table, blocks = refcount_clusters(fixed + plan.clusters, plan.cluster_bits, plan.refcount_order)
     return (fixed + table + blocks) * plan.cluster_size

@@ -50,8 +50,6 @@ def refuse(header: Header) -> None:
             kind=ErrorKind.UNSUPPORTED,
             offset=72,
         )
-    if header.crypt_method != layout.CRYPT_NONE:
-        raise FormatError("Changing encrypted qcow2 images is not supported", kind=ErrorKind.UNSUPPORTED, offset=32)
 
 
 def create_snapshot(source: Source, header: Header, request: SnapshotEdit) -> Iterator[Edit]:

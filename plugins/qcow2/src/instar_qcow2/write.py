@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from instar_core.errors import ErrorKind, FormatError
-from instar_core.types import Coding, Create, Geometry, NewFile, SnapshotEdit, Zero
+from instar_core.types import Amend, Coding, Create, Geometry, NewFile, SnapshotEdit, Zero
 from instar_qcow2 import layout
+from instar_qcow2.amend import amend
 from instar_qcow2.empty import empty
+from instar_qcow2.encryption import coding as cipher
 from instar_qcow2.heading import heading
 from instar_qcow2.mapped import fill_mapped
 from instar_qcow2.plan import plan_image
@@ -28,6 +30,8 @@ def write(image: Image | None, request: WriteRequest, runs: Iterable[Run]) -> It
         yield from create(request, runs)
     elif isinstance(request, SnapshotEdit) and image is not None:
         yield from edit_snapshots(image, request)
+    elif isinstance(request, Amend) and image is not None:
+        yield from amend(image, request)
     else:
         raise FormatError("qcow2 images cannot be changed in this way", kind=ErrorKind.UNSUPPORTED)
 
@@ -40,6 +44,8 @@ def create(request: Create, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
     plan = plan_image(request)
     heading(plan, 0, 0, 0)
     yield geometry(plan)
+    if plan.encryption.method != layout.CRYPT_NONE and plan.keys is None:
+        raise FormatError("an image is to be encrypted and no key slots were made for it")
     source = iter(runs)
     first = next(source, None)
     yield Zero(0, plan.cluster_size)
@@ -52,7 +58,8 @@ def create(request: Create, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
 
 
 def geometry(plan: Plan) -> Geometry:
-    """How the writer wants the runs. Zeros count where something else would show through: a backing or a kept file."""
+    """How the writer wants the runs. Zeros count where something else would show through: a backing or a kept file, or,
+    where nothing in the image can say that they are zeros, what an unwritten cluster decrypts to."""
     coding = None
     if plan.compress:
         zstd = plan.compression_type == layout.COMPRESSION_ZSTD
@@ -60,14 +67,21 @@ def geometry(plan: Plan) -> Geometry:
     files: tuple[NewFile, ...] = ()
     if plan.data_file:
         files = (NewFile(plan.data_file, plan.size, named=True),)
+    encryption = plan.encryption
+    encrypted = encryption.method != layout.CRYPT_NONE
+    unsaid = encrypted and plan.preallocation != "off" and not plan.unwritten_zeros
+    by_offset = encryption.method == layout.CRYPT_LUKS
+    # The rest of the last cluster is written too: left alone, it would not read as zeros when the disk grows.
+    size = plan.clusters << plan.cluster_bits if encrypted and not plan.data_file_raw else plan.size
     return Geometry(
         plan.unit,
-        plan.size,
-        zeros=bool(plan.backing_file) or plan.keep_data_file,
+        size,
+        zeros=bool(plan.backing_file) or plan.keep_data_file or unsaid,
         coding=coding,
         overhead=overhead(plan),
         files=files,
         measure_unit=plan.cluster_size,
+        cipher=cipher(encryption.cipher, encryption.key_size, by_offset=by_offset) if encrypted else None,
     )
 
 
