@@ -152,7 +152,9 @@ def test_info_of_a_detached_header_names_both_files_as_qemu_img_does(tmp_path, m
     monkeypatch.chdir(tmp_path)
     secret = ["--object", "secret,id=s,data=x"]
     options = "key-secret=s,iter-time=10,detached-header=on"
-    made = subprocess.run([qemu, "create", "-q", *secret, "-f", "luks", "-o", options, "head"], capture_output=True)
+    made = subprocess.run(
+        [qemu, "create", "-q", *secret, "-f", "luks", "-o", options, "head"], check=False, capture_output=True
+    )
     if made.returncode:
         pytest.skip("this qemu-img makes no detached headers")
     (tmp_path / "payload").write_bytes(bytes(1 << 20))
