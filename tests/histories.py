@@ -36,6 +36,12 @@ class Target(NamedTuple):
     format: str
     before: tuple[Step, ...] = ()
     snapshot: str = ""
+    spec: str = ""
+    """How to open what was made where that needs a secret."""
+
+
+Creation = tuple[tuple[str, ...], str, str]
+"""Words of `create` before the name, the name, those after it."""
 
 
 class History(NamedTuple):
@@ -49,9 +55,12 @@ class History(NamedTuple):
     """Name and format of every image, top first."""
     questions: tuple[tuple[str, ...], ...]
     targets: tuple[Target, ...]
-    creations: tuple[tuple[tuple[str, ...], str, str], ...]
-    """Words of `create` before the name, the name, those after it."""
+    creations: tuple[Creation, ...]
     huge: bool = False
+    objects: tuple[str, ...] = ()
+    """What defines the secret that the image needs."""
+    spec: str = ""
+    """How to open the image where that needs a secret."""
 
 
 class Layer(NamedTuple):
@@ -89,10 +98,6 @@ def _size(random: Random, cluster: int, huge: bool) -> int:
     return size - 512 * random.randrange(100) if random.random() < 0.5 else size
 
 
-def _number(size: int) -> str:
-    return str(size)
-
-
 def _qcow2_chain(random: Random, huge: bool) -> tuple[list[Step], list[Layer]]:
     depth = random.choices((1, 2, 3, 4), (50, 25, 15, 10))[0]
     steps: list[Step] = []
@@ -108,7 +113,7 @@ def _qcow2_chain(random: Random, huge: bool) -> tuple[list[Step], list[Layer]]:
         if format == "qcow2":
             layer, made = _qcow2(random, number, size, below, huge)
         else:
-            layer, made = _plain(random, number, format, size, huge)
+            layer, made = plain(random, number, format, size, huge)
         steps += made
         layers.insert(0, layer)
     return steps, layers
@@ -141,19 +146,19 @@ def _qcow2(random: Random, number: int, size: int, below: Layer | None, huge: bo
     words = ["create", "-q", "-f", "qcow2", "-o", ",".join(options)]
     if below is not None:
         words += ["-b", below.name, "-F", below.format]
-    steps = [Step("img", (*words, name, _number(size)), True)]
+    steps = [Step("img", (*words, name, str(size)), True)]
     node = ("-d", "unmap", "-f", "qcow2", name)
     if random.random() < 0.1:
         node = ("-d", "unmap", "--image-opts", f"driver=qcow2,discard-no-unref=on,file.filename={name}")
     layer = Layer(name, "qcow2", size, cluster, v3, external, node)
     for turn in range(random.choice((1, 1, 2, 3))):
-        steps.append(_writes(random, layer))
+        steps.append(writes(random, layer))
         if random.random() < 0.45:
             step, grown = _event(random, layer, turn)
             steps.append(step)
             layer = layer._replace(size=grown)
             if random.random() < 0.7:
-                steps.append(_writes(random, layer))
+                steps.append(writes(random, layer))
     return layer, steps
 
 
@@ -167,10 +172,10 @@ def _event(random: Random, layer: Layer, turn: int) -> tuple[Step, int]:
         return Step("img", ("snapshot", "-d" if what == "drop" else "-a", "s0", name)), size
     if what == "grow":
         size += 512 * random.randrange(1, 4096)
-        return Step("img", ("resize", "-q", "-f", "qcow2", name, _number(size))), size
+        return Step("img", ("resize", "-q", "-f", "qcow2", name, str(size))), size
     if what == "shrink":
         size = max(512, size - 512 * random.randrange(1, 1024))
-        return Step("img", ("resize", "-q", "--shrink", "-f", "qcow2", name, _number(size))), size
+        return Step("img", ("resize", "-q", "--shrink", "-f", "qcow2", name, str(size))), size
     if what == "bitmap":
         grain = random.choice((512, 4096, 65536, 1 << 20))
         extra = random.choice(((), (), ("--disable",)))
@@ -181,7 +186,7 @@ def _event(random: Random, layer: Layer, turn: int) -> tuple[Step, int]:
     return Step("img", ("amend", "-q", "-f", "qcow2", "-o", option, name)), size
 
 
-def _writes(random: Random, layer: Layer) -> Step:
+def writes(random: Random, layer: Layer) -> Step:
     """One run of qemu-io: writes of all kinds, and sometimes its sudden death."""
     commands = [_write(random, layer) for _ in range(random.randint(1, 12))]
     if random.random() < 0.05:
@@ -219,25 +224,25 @@ def _write(random: Random, layer: Layer) -> str:
     }[what[0]]
 
 
-def _plain(random: Random, number: int, format: str, size: int, huge: bool) -> tuple[Layer, list[Step]]:
+def plain(random: Random, number: int, format: str, size: int, huge: bool) -> tuple[Layer, list[Step]]:
     """A base image of another format."""
     if format == "vmdk":
         return _vmdk(random, number, size, None, random.choice(SUBFORMATS[:4] if not huge else SPARSE))
     name = f"{number}.raw"
     layer = Layer(name, "raw", size, 4096, node=("-d", "unmap", "-f", "raw", name))
-    return layer, [Step("img", ("create", "-q", "-f", "raw", name, _number(size)), True), _writes(random, layer)]
+    return layer, [Step("img", ("create", "-q", "-f", "raw", name, str(size)), True), writes(random, layer)]
 
 
 def _raw(random: Random, huge: bool) -> tuple[list[Step], list[Layer]]:
     size = _size(random, 4096, huge)
     if random.random() < 0.3:
         size += random.randrange(512)
-    layer, steps = _plain(random, 0, "raw", size, huge)
+    layer, steps = plain(random, 0, "raw", size, huge)
     if random.random() < 0.4:
         layer = layer._replace(size=size + 512 * random.randrange(1, 2048))
         steps += [
-            Step("img", ("resize", "-q", "-f", "raw", layer.name, _number(layer.size))),
-            _writes(random, layer),
+            Step("img", ("resize", "-q", "-f", "raw", layer.name, str(layer.size))),
+            writes(random, layer),
         ]
     return steps, [layer]
 
@@ -266,14 +271,14 @@ def _vmdk(random: Random, number: int, size: int, below: Layer | None, subformat
     if random.random() < 0.2:
         options.append("compat6=on")
     if subformat == "streamOptimized" or (below is None and random.random() < 0.2):
-        source, steps = _plain(random, number, "raw", size, False)
+        source, steps = plain(random, number, "raw", size, False)
         convert = ("convert", "-f", "raw", "-O", "vmdk", "-o", ",".join(options), source.name, name)
         return layer, [*steps, Step("img", convert, True)]
     words = ["create", "-q", "-f", "vmdk", "-o", ",".join(options)]
     if below is not None:
         words += ["-b", below.name, "-F", "vmdk"]
-    steps = [Step("img", (*words, name, _number(size)), True)]
-    return layer, steps + [_writes(random, layer) for _ in range(random.choice((1, 1, 2)))]
+    steps = [Step("img", (*words, name, str(size)), True)]
+    return layer, steps + [writes(random, layer) for _ in range(random.choice((1, 1, 2)))]
 
 
 def _questions(random: Random, layers: list[Layer], huge: bool) -> list[tuple[str, ...]]:
@@ -369,7 +374,7 @@ def _target(random: Random, layers: list[Layer], number: int) -> Target:
     elif format == "vmdk":
         words += ["-o", f"subformat={random.choice(SUBFORMATS)}"]
     elif again:
-        before = (Step("img", ("create", "-q", "-f", "raw", name, _number(-(-top.size // 512) * 512)), True),)
+        before = (Step("img", ("create", "-q", "-f", "raw", name, str(-(-top.size // 512) * 512)), True),)
     if again:
         words.append("-n")
     if random.random() < 0.3:
@@ -381,7 +386,7 @@ def _target(random: Random, layers: list[Layer], number: int) -> Target:
     return Target(tuple(words), name, format, before, snapshot)
 
 
-def _creation(random: Random) -> tuple[tuple[str, ...], str, str]:
+def _creation(random: Random) -> Creation:
     """A new empty image that both programs are to make."""
     if random.random() < 0.3:
         words = ("create", "-f", "vmdk", "-o", f"subformat={random.choice(SUBFORMATS)}")

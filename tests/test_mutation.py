@@ -12,19 +12,12 @@ import shutil
 import struct
 import subprocess
 import sys
-import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from instar_core import device
-from instar_core.errors import FormatError
-from instar_core.session import FormatSession
-from instar_core.settings import Settings
 from instar_core.testing import Subject, fuzz, hostile, specimen
 from instar_core.testing.subject import load_spec
-from instar_core.types import Layer
 
 pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
 pytest.importorskip("instar_vmdk", reason="instar-vmdk is not installed")
@@ -32,10 +25,6 @@ pytest.importorskip("instar_vmdk", reason="instar-vmdk is not installed")
 QEMU_IMG = os.environ.get("INSTAR_QEMU_IMG") or shutil.which("qemu-img")
 QEMU_IO = os.environ.get("INSTAR_QEMU_IO") or shutil.which("qemu-io")
 SEED = 20261121
-SECONDS = 20.0
-"""Wall-clock time that a jailed operation may take."""
-MOST = 20_000
-"""Extents or findings that are looked at."""
 
 
 def load(name):
@@ -48,6 +37,8 @@ def load(name):
 
 
 mutation = load("mutation")
+qcow2_layout, vmdk_layout = load("mutation_qcow2"), load("mutation_vmdk")
+places = load("mutation_places")
 
 QCOW2 = {
     "default": "",
@@ -160,7 +151,7 @@ class Base:
         self.format = format
         self.paths = paths
         self.images = [specimen.opened(self.subject, name, folder / name) for name in paths]
-        find = (lambda media: mutation.qcow2_fields(media[0])) if format == "qcow2" else mutation.vmdk_fields
+        find = (lambda media: qcow2_layout.fields(media[0])) if format == "qcow2" else vmdk_layout.fields
         self.fields = [list(find(image.media)) for image in self.images]
 
     def cases(self, count, seed):
@@ -208,19 +199,19 @@ def test_the_fields_are_all_that_the_layouts_name(bases):
         )
         wanted = {
             "qcow2": {
-                *(f"header.{name}" for name in (*mutation.V2, *mutation.V3, "compression_type")),
-                *(f"snapshot.{name}" for name in (*mutation.SNAPSHOT, "id", "name")),
-                *(f"snapshot extra.{name}" for name in mutation.EXTRA),
-                *(f"extension bitmaps.{name}" for name in mutation.BITMAPS),
-                *(f"bitmap.{name}" for name in (*mutation.BITMAP, "name")),
+                *(f"header.{name}" for name in (*qcow2_layout.V2, *qcow2_layout.V3, "compression_type")),
+                *(f"snapshot.{name}" for name in (*qcow2_layout.SNAPSHOT, "id", "name")),
+                *(f"snapshot extra.{name}" for name in qcow2_layout.EXTRA),
+                *(f"extension bitmaps.{name}" for name in qcow2_layout.BITMAPS),
+                *(f"bitmap.{name}" for name in (*qcow2_layout.BITMAP, "name")),
                 *("extension.type", "extension.length", "extension crypto.offset", "luks header", "backing file name"),
                 *("L1 entry", "L2 entry", "L2 subcluster bitmap", "snapshot L1 entry", "snapshot L2 entry"),
                 *("refcount table entry", "refcount", "bitmap table entry", "extension feature name.bit"),
             },
             "vmdk": {
-                *(f"{place}.{name}" for place in ("header", "footer") for name in mutation.HOSTED),
-                *(f"cowd.{name}" for name in mutation.COWD),
-                *(f"sesparse.{name}" for name in mutation.SESPARSE),
+                *(f"{place}.{name}" for place in ("header", "footer") for name in vmdk_layout.HOSTED),
+                *(f"cowd.{name}" for name in vmdk_layout.COWD),
+                *(f"sesparse.{name}" for name in vmdk_layout.SESPARSE),
                 *("grain directory entry", "grain table entry", "redundant grain directory entry"),
                 *("redundant grain table entry", "grain marker.sector", "grain marker.size", "metadata marker.type"),
                 *("cowd grain directory entry", "sesparse grain table entry", "descriptor extent", "descriptor CID"),
@@ -248,91 +239,15 @@ def test_hooks_answer_or_refuse_whatever_a_field_says_at_length(bases):
     inline(bases, number("INSTAR_FUZZ_CASES", 50_000))
 
 
-class Files:
-    """The files of an image, in which changes are made and taken back."""
-
-    def __init__(self, folder, image):
-        self.media = image.media
-        self.paths = [folder / f"device{index}" for index in range(len(image.media))]
-        for path, medium in zip(self.paths, self.media, strict=True):
-            path.write_bytes(medium.pread(medium.size, 0))
-
-    def change(self, made):
-        file = self.paths[made.device]
-        with open(file, "r+b") as handle:
-            for offset, data in made.patches:
-                handle.seek(offset)
-                handle.write(data)
-            handle.truncate(self.media[made.device].size if made.size is None else made.size)
-
-    def restore(self, made):
-        medium = self.media[made.device]
-        with open(self.paths[made.device], "r+b") as handle:
-            for offset, data in made.patches:
-                handle.seek(offset)
-                handle.write(medium.pread(len(data), offset))
-            if made.size is not None:
-                handle.seek(made.size)
-                handle.write(medium.pread(max(0, medium.size - made.size), made.size))
-            handle.truncate(medium.size)
-
-
-def ask(paths, format, operation):
-    """What the operation comes to in the jail: the name of the outcome."""
-    settings = Settings(sandbox="process", timeout=SECONDS)
-    devices = [device.open_named(str(path)) for path in paths]
-    try:
-        with FormatSession(devices, operation, settings, format=None if operation == "info" else format) as session:
-            if operation == "info":
-                session.probe()
-                return "probed"
-            info = session.info(format)
-            if operation == "check":
-                stream = session.check(format)
-            else:
-                stream = session.map(format, info, Layer(), 0, info.virtual_size)
-            for count, _ in enumerate(stream):
-                if count > MOST:
-                    break
-            return f"{operation} answered"
-    except FormatError as error:
-        return f"{operation} refused: {error.kind}"
-    finally:
-        for one in devices:
-            one.close()
-
-
 def jailed(bases, folder, count):
     seed = number("INSTAR_FUZZ_SEED", SEED)
     print(f"\nINSTAR_FUZZ_SEED={seed} INSTAR_FUZZ_CASES={count}")
-    outcomes, failures, slowest, done = Counter(), [], (0.0, ""), 0
-    files = {}
     for base in bases:
-        for image, made in base.cases(count // len(bases), seed):
-            if image.name not in files:
-                place = folder / f"{base.format}-{image.name}"
-                place.mkdir()
-                files[image.name] = Files(place, image)
-            there = files[image.name]
-            there.change(made)
-            for operation in ("info", "map", "check"):
-                start = time.monotonic()
-                try:
-                    outcomes[base.format, ask(there.paths, base.format, operation)] += 1
-                except Exception as error:
-                    failures.append(f"{operation} of {image.name}, {made.title}: {type(error).__name__}: {error}")
-                slowest = max(slowest, (time.monotonic() - start, f"{operation} of {image.name}, {made.title}"))
-            there.restore(made)
-            done += 1
-    print(f"{done} hostile images in the jail; slowest {slowest[0]:.2f} s: {slowest[1]}")
-    for outcome, times in sorted(outcomes.items()):
-        print(f"  {outcome[0]} {outcome[1]}: {times}")
-    assert not failures, "\n".join(failures)
-    assert done == count // len(bases) * len(bases)
-    assert slowest[0] < SECONDS
-    for image in (image for base in bases for image in base.images):
-        for path, medium in zip(files[image.name].paths, image.media, strict=True):
-            assert path.read_bytes() == medium.pread(medium.size, 0), "a change was not taken back"
+        told = places.show(base.cases(count // len(bases), seed), base.format, folder, "process")
+        print(f"{base.format} in the jail: {told}", flush=True)
+        assert not told.failures
+        assert told.done == count // len(bases)
+        assert told.slowest[0] < places.SECONDS
 
 
 def test_jailed_sessions_answer_or_refuse_whatever_a_field_says(bases, tmp_path):

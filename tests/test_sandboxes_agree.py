@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import random
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import instar_core
 from instar_core import guests, registry
 from instar_core.errors import InstarError, SandboxError
+from instar_core.keyring import Keyring
 from instar_core.settings import Settings
 
 MIB = 1 << 20
@@ -19,6 +24,11 @@ SIZE = 6 * MIB
 SEED = 20260
 
 Maker = Callable[[Path, str], str]
+
+PLUGINS = Path(__file__).parents[1] / "plugins"
+SECRET = Keyring({"s": b"passphrase"})
+QUICK = {"encrypt.format": "luks", "encrypt.key-secret": "s", "encrypt.iter-time": "1"}
+AES = {"encrypt.format": "aes", "encrypt.key-secret": "s"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,7 +59,8 @@ def made(format: str, **more: object) -> Maker:
         if format not in registry.entries():
             pytest.skip(f"instar-{format} is not installed")
         path = str(folder / "image")
-        instar_core.convert([source], path, source_format="raw", target_format=format, **more)  # type: ignore[arg-type]
+        given = {"source_format": "raw", "target_format": format, "settings": Settings(keyring=SECRET), **more}
+        instar_core.convert([source], path, **given)  # type: ignore[arg-type]
         return path
 
     return make
@@ -75,6 +86,46 @@ def broken(place: int, content: bytes) -> Maker:
     return make
 
 
+def built(format: str, build: Callable[..., bytes], builder: str = "") -> Maker:
+    """An image of a format that is only read, by the builder of its plugin's tests."""
+
+    def make(folder: Path, source: str) -> str:
+        name = builder or f"{format}_builder"
+        module = PLUGINS / format / "tests" / f"{name}.py"
+        if format not in registry.entries() or not module.exists():
+            pytest.skip(f"instar-{format} is not installed, or its tests are not here")
+        spec = importlib.util.spec_from_file_location(name, module)
+        assert spec is not None and spec.loader is not None
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        path = folder / f"image.{format}"
+        path.write_bytes(build(loaded))
+        return str(path)
+
+    return make
+
+
+def apple(make: Any) -> bytes:
+    image = make.Image()
+    image.partition("one", ("zlib", b"ab" * 256_000), ("zero", bytes(5120)), ("raw", b"raw!" * 256))
+    made: bytes = image.partition("two", ("adc", b"abcabcabc" * 512 + bytes(512)), ("bzip2", b"z" * 51200)).build()
+    return made
+
+
+def second_luks(folder: Path, source: str) -> str:
+    """A LUKS2 volume of cryptsetup."""
+    program = shutil.which("cryptsetup") or shutil.which("/sbin/cryptsetup")
+    if program is None or "luks" not in registry.entries():
+        pytest.skip("cryptsetup or instar-luks is not installed")
+    path = folder / "image.luks"
+    with open(path, "wb") as file:
+        file.truncate(18 * MIB)
+    slots = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--sector-size", "4096")
+    command = [program, "-q", "luksFormat", "--type", "luks2", *slots, str(path), "-"]
+    subprocess.run(command, input=b"passphrase", check=True, capture_output=True)
+    return str(path)
+
+
 IMAGES: dict[str, Maker] = {
     "raw": lambda folder, source: source,
     "qcow2": made("qcow2"),
@@ -89,6 +140,27 @@ IMAGES: dict[str, Maker] = {
     "qcow2 with a wild table": broken(40, b"\xff" * 8),
     "qcow2 with huge clusters": broken(20, b"\0\0\0\x3f"),
     "qcow2 with leaks": broken(0x20000 + 40, b"\0\1\0\2\0\3"),
+    "vhdx": made("vhdx", options={"block_size": "1M"}),
+    "vhdx with a log to replay": built("vhdx", lambda make: make.dirty()[0]),
+    "vhdx fixed": made("vhdx", options={"subformat": "fixed", "block_size": "1M"}),
+    "vpc": made("vpc", options={"force_size": "on"}),
+    "vpc fixed": made("vpc", options={"force_size": "on", "subformat": "fixed"}),
+    "vdi": made("vdi"),
+    "qed": made("qed"),
+    "qcow": made("qcow"),
+    "qcow deflated": made("qcow", compress=True),
+    "qcow encrypted": made("qcow", options=AES),
+    "parallels": made("parallels"),
+    "luks": made("luks", options={"key-secret": "s", "iter-time": "1"}),
+    "luks 2 built by cryptsetup": second_luks,
+    "qcow2 encrypted": made("qcow2", options=QUICK),
+    "qcow2 encrypted the old way": made("qcow2", options=AES),
+    "bochs built": built("bochs", lambda make: make.build(MIB + 512, [0, 1, 2, 8, *range(64, 96), 2048])),
+    "cloop built": built(
+        "cloop", lambda make: make.build([bytes([number]) * 65536 for number in range(40)], size=65536)
+    ),
+    "iso built": built("iso", lambda make: make.image()),
+    "dmg built": built("dmg", apple),
     "qcow2 cut off in its header": lambda folder, source: cut(made("qcow2")(folder, source), 70),
 }
 
@@ -99,23 +171,38 @@ def cut(path: str, size: int) -> str:
     return path
 
 
-def told(path: str, folder: Path, settings: Settings) -> list[object]:
+KEYS = {
+    "luks": {"key-secret": "s"},
+    "luks 2 built by cryptsetup": {"key-secret": "s"},
+    "qcow encrypted": {"encrypt.key-secret": "s"},
+    "qcow2 encrypted": {"encrypt.key-secret": "s"},
+    "qcow2 encrypted the old way": {"encrypt.key-secret": "s"},
+}
+"""How the images that need a secret are opened."""
+
+
+def told(path: str, folder: Path, settings: Settings, opened: dict[str, str] | None = None) -> list[object]:
     """Everything that the library says of an image: values, or what it refuses with."""
     format = "raw" if path.endswith(".raw") else None
+    given: dict[str, Any] = {"format": format, "open_options": opened, "settings": settings}
     target = folder / "out.raw"
 
     def converted() -> str:
-        instar_core.convert([path], str(target), source_format=format, target_format="raw", settings=settings)
+        instar_core.convert([path], str(target), source_format=format, open_options=opened, settings=settings)
         return hashlib.sha256(target.read_bytes()).hexdigest()
 
+    def same() -> object:
+        options = {"first_options": opened, "second_options": opened}
+        return instar_core.compare(path, path, first_format=format, second_format=format, settings=settings, **options)
+
     questions: list[Callable[[], object]] = [
-        lambda: instar_core.info(path, format=format, chain=True, settings=settings),
-        lambda: list(instar_core.map(path, format=format, settings=settings)),
-        lambda: list(instar_core.map(path, format=format, start=MIB, length=2 * MIB, settings=settings)),
-        lambda: instar_core.check(path, format=format, settings=settings),
-        lambda: instar_core.measure(path, format=format, target_format="qcow2", settings=settings),
+        lambda: instar_core.info(path, chain=True, **given),
+        lambda: list(instar_core.map(path, **given)),
+        lambda: list(instar_core.map(path, start=MIB, length=2 * MIB, **given)),
+        lambda: instar_core.check(path, **given),
+        lambda: instar_core.measure(path, target_format="qcow2", **given),
         converted,
-        lambda: instar_core.compare(path, path, first_format=format, second_format=format, settings=settings),
+        same,
     ]
     answers: list[object] = []
     for question in questions:
@@ -129,10 +216,15 @@ def told(path: str, folder: Path, settings: Settings) -> list[object]:
 @pytest.mark.parametrize("name", IMAGES)
 def test_every_operation_answers_the_same_in_every_sandbox(name: str, source: str, tmp_path: Path) -> None:
     path = IMAGES[name](tmp_path, source)
-    answers = {place: told(path, tmp_path, Settings(sandbox=place)) for place in ("inline", "process", "kvm")}
+    answers = {
+        place: told(path, tmp_path, Settings(sandbox=place, keyring=SECRET), KEYS.get(name))
+        for place in ("inline", "process", "kvm")
+    }
     assert answers["process"] == answers["inline"]
     assert answers["kvm"] == answers["inline"]
-    if not name.startswith("qcow2 with") and "cut" not in name:
+    if "built" in name or "log" in name:
+        assert any(isinstance(answer, str) for answer in answers["kvm"]), "its content was read"
+    elif not name.startswith("qcow2 with") and "cut" not in name:
         assert hashlib.sha256(Path(source).read_bytes()).hexdigest() in answers["kvm"]
 
 

@@ -56,7 +56,10 @@ class Choices(NamedTuple):
     @property
     def table(self) -> int:
         """Bytes of the block allocation table's region: whole MiB, at least one."""
-        return max(limits.MIB, up(table_entries(self.blocks, self.ratio, bool(self.parent)) * 8))
+        entries = table_entries(self.blocks, self.ratio, bool(self.parent))
+        if not self.blocks:  # qemu reckons (blocks - 1) / ratio in 32 bits, and opens nothing with a smaller table
+            entries = 0xFFFFFFFF // self.ratio
+        return max(limits.MIB, up(entries * 8))
 
 
 def up(size: int) -> int:
