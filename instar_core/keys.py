@@ -142,7 +142,7 @@ def unlocked(info: ImageInfo, plan: KeyPlan, passphrase: bytes, settings: Settin
 
 
 def with_key(info: ImageInfo, key: bytes) -> ImageInfo:
-    """The same image, its cipher codings with the key in their params, its content no longer blocked for want of one."""
+    """The same image with the key in the params of its cipher codings, and no longer blocked for want of one."""
     blocked = "" if WANTED in info.blocked else info.blocked
     return info._replace(codings=tuple([_keyed(coding, key) for coding in info.codings]), blocked=blocked)
 

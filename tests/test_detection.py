@@ -156,7 +156,7 @@ def test_a_name_says_nothing_about_a_file(tmp_path: Path, builder: ModuleType) -
 def test_a_torn_header_is_an_error_and_not_raw(file: Path, magic: bytes) -> None:
     for length in (len(magic), 512, 100_000):
         file.write_bytes(magic.ljust(length, b"\0"))
-        with pytest.raises(InstarError):
+        with pytest.raises(instar_core.InstarError):
             format_of(file)
 
 

@@ -48,8 +48,8 @@ SLOW = {
     "cryptography", "hashlib", "asyncio", "logging",
 }  # fmt: skip
 START = [
-    "types", "requests", "spec", "errors", "limits", "record", "hookspecs", "source", "results", "settings", "wire", "validate",
-    "signatures", "registry", "device", "launch", "policy", "probe", "chain", "session", "raw", "worker/format",
+    "types", "requests", "spec", "errors", "limits", "record", "hookspecs", "source", "results", "settings", "wire",
+    "validate", "unlocking", "signatures", "registry", "device", "launch", "policy", "probe", "chain", "session", "raw", "worker/format",
     "worker/relay", "operations/info", "cli/main", "cli/info",
 ]  # fmt: skip
 """The modules of the path of `instar info`."""
