@@ -39,7 +39,6 @@ class Settings(NamedTuple):
     """Passphrases by the names that options call them by. With any, no worker is forked from a process that holds
     them."""
 
-
     @property
     def as_qemu(self) -> bool:
         """Whether what qemu-img cannot do is refused as qemu-img does."""

@@ -49,8 +49,8 @@ SLOW = {
 }  # fmt: skip
 START = [
     "types", "requests", "spec", "errors", "limits", "record", "hookspecs", "source", "results", "settings", "wire",
-    "validate", "unlocking", "signatures", "registry", "device", "launch", "policy", "probe", "chain", "session", "raw", "worker/format",
-    "worker/relay", "operations/info", "cli/main", "cli/info",
+    "validate", "unlocking", "signatures", "registry", "device", "launch", "policy", "probe", "chain", "session", "raw",
+    "worker/format", "worker/relay", "operations/info", "cli/main", "cli/info",
 ]  # fmt: skip
 """The modules of the path of `instar info`."""
 
