@@ -70,7 +70,11 @@ def facts() -> tuple[list[str], int, set[int]]:
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     """Twelve images of different sizes, of every format that can be made: path → format and size."""
-    formats = [entry.name for entry, spec, _ in registry.formats() if spec and "create" in spec.capabilities]
+    formats = [
+        entry.name
+        for entry, spec, _ in registry.formats()
+        if spec and "create" in spec.capabilities and entry.name not in ("luks", "vpc")  # a passphrase; other sizes
+    ]
     folder = tmp_path_factory.mktemp("images")
     found = {}
     for number in range(12):

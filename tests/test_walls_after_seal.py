@@ -22,7 +22,13 @@ PROCESS = Settings(sandbox="process")
 CONTENT = b"".join(bytes([index % 251]) * 700 for index in range(1200)) + bytes(1 << 17) + b"end"
 SPECS = {entry.name: spec for entry, spec, _ in registry.formats() if spec}
 CREATABLE = sorted(name for name, spec in SPECS.items() if "create" in spec.capabilities)
-VARIANTS: list[tuple[str, dict[str, str], bool]] = [(name, {}, False) for name in CREATABLE]
+SECRET = ["--object", "secret,id=s,data=x"]
+LOCKED = {"luks": {"key-secret": "s", "iter-time": "1"}}
+if "qcow2" in SPECS:
+    LOCKED["qcow2"] = {"encrypt.format": "luks", "encrypt.key-secret": "s", "encrypt.iter-time": "1"}
+if "qcow" in SPECS:
+    LOCKED["qcow"] = {"encrypt.format": "aes", "encrypt.key-secret": "s"}
+VARIANTS: list[tuple[str, dict[str, str], bool]] = [(name, {}, False) for name in CREATABLE if name != "luks"]
 VARIANTS += [(name, {}, True) for name in CREATABLE if "compress" in SPECS[name].capabilities and name != "vmdk"]
 if "qcow2" in SPECS:
     VARIANTS += [("qcow2", {key: value}, False) for key, value in (
@@ -76,11 +82,35 @@ def test_every_verb_finds_what_it_needs_behind_its_walls(
     if "measure" in SPECS[format].capabilities:
         run("measure", "-f", format, "-O", format, full)
     run("convert", "-f", format, full, back)
-    assert Path(back).read_bytes() == CONTENT + bytes(-len(CONTENT) % 512)
+    size = instar_core.info(full, format=format)[0].image.virtual_size
+    assert size >= len(CONTENT)
+    assert Path(back).read_bytes() == CONTENT.ljust(size, b"\0")
     assert "identical" in run("compare", "-f", "raw", "-F", format, source, full)
 
 
-@pytest.mark.parametrize("format", [name for name in CREATABLE if name != "raw"])
+@pytest.mark.parametrize("format", [name for name in LOCKED if name in SPECS])
+def test_encrypted_images_find_what_they_need_behind_their_walls(source: str, tmp_path: Path, format: str) -> None:
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    options = LOCKED[format]
+    listed = ["-o", ",".join(f"{key}={value}" for key, value in options.items())]
+    name = next(key for key in options if key.endswith("key-secret"))
+    empty, full, back = (str(tmp_path / name) for name in ("empty.img", "full.img", "back.img"))
+    run("create", *SECRET, "-f", format, *listed, empty, "1M")
+    run("convert", *SECRET, "-f", "raw", "-O", format, *listed, source, full)
+    for path in (empty, full):
+        opened = [*SECRET, "--image-opts", f"driver={format},{name}=s,file.filename={path}"]
+        run("info", path)
+        run("map", "--output=json", *opened)
+        run("check", *opened)
+    run("convert", *opened, back)
+    assert Path(back).read_bytes() == CONTENT + bytes(-len(CONTENT) % 512)
+    if format != "qcow":
+        prefix = name.removesuffix("key-secret")
+        given = f"{prefix}state=active,{prefix}new-secret=t,{prefix}iter-time=1"
+        run("amend", "--object", "secret,id=t,data=y", *opened, "-o", given)
+
+
+@pytest.mark.parametrize("format", [name for name in CREATABLE if name not in ("raw", "luks")])
 def test_detection_finds_what_it_needs_behind_its_walls(format: str, tmp_path: Path) -> None:
     path = str(tmp_path / "image")
     instar_core.create(path, format=format, size=1 << 20, settings=PROCESS)
