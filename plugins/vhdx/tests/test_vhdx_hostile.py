@@ -184,6 +184,14 @@ def test_a_block_that_cannot_be_is_refused_when_it_is_mapped(entry, message, goo
         mapped(data)
 
 
+@pytest.mark.parametrize("start", [MIB, 2 * MIB, 3 * MIB], ids=["log", "metadata", "table"])
+def test_a_block_that_lies_in_a_region_of_the_file_is_refused_when_it_is_mapped(start, good):
+    data = changed(good, TABLE, start | 6)
+    assert info(data).virtual_size == 4 * MIB
+    with pytest.raises(FormatError, match=f"VHDX region {start}-{start + MIB} overlaps with region {start}-"):
+        mapped(data)
+
+
 def test_a_block_that_ends_past_the_file_is_refused_by_its_own_number(builder):
     image = builder.Image(4 * MIB)
     for number in range(1, 4):

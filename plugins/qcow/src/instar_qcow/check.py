@@ -111,7 +111,7 @@ class Walk:
                 if start < before:
                     shared = min(before, start + length) - start
                     yield _corruption(f"ERROR {shared} bytes at {start:#x} are in use twice", start, -(-shared // size))
-                yield from self._leaks(before, start)
+                yield from self._leaks(before, min(start, self._source.size))
                 reach = max(before, start + length)
         if self._used.full:
             yield Finding(Severity.NOTE, "The image is too fragmented to look for overlaps and leaks")

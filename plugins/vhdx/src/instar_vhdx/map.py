@@ -92,7 +92,7 @@ def _single(disk: Disk, block: int, state: int, start: int, stop: int, offset: i
 
 
 def _inside(disk: Disk, block: int, start: int, offset: int, length: int) -> None:
-    """Raises FormatError for content that the file does not hold, or that the log will change.
+    """Raises FormatError for content that the file does not hold, that is metadata, or that the log will change.
 
     `block` is the first of a run, `start` where on the disk the content at `offset` belongs.
     """
@@ -105,6 +105,13 @@ def _inside(disk: Disk, block: int, start: int, offset: int, length: int) -> Non
         raise FormatError(beyond(number, begin, disk, end), kind=ErrorKind.OUT_OF_BOUNDS, offset=begin)
     if offset < MIB:
         raise FormatError(f"VHDX BAT entry {block} lies in the headers", kind=ErrorKind.CORRUPT, offset=offset)
+    for first, last in disk.taken:
+        if offset < last and first < offset + length:
+            raise FormatError(
+                f"VHDX region {offset}-{offset + length} overlaps with region {first}-{last}",
+                kind=ErrorKind.CORRUPT,
+                offset=offset,
+            )
     if disk.overlay is not None and disk.overlay.touches(offset, length):
         raise FormatError(
             "the log of the image holds content of its disk: check -r all has to replay it first",

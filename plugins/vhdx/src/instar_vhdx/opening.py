@@ -29,6 +29,8 @@ class Disk(NamedTuple):
     metadata: Metadata
     replay: Replay | None
     overlay: Overlay | None
+    taken: tuple[tuple[int, int], ...] = ()
+    """Where the log and the regions begin and end: no block may lie there."""
 
     @property
     def blocks(self) -> int:
@@ -54,7 +56,8 @@ def open_disk(image: Image) -> Disk:
     regions = read_regions(source, header)
     bat = named(regions, BAT_REGION, "block allocation table")
     metadata = read_metadata(source, named(regions, METADATA_REGION, "metadata region"))
-    disk = Disk(source, header, regions, bat, metadata, log, overlay)
+    taken = ((header.log_offset, header.log_offset + header.log_length), *((one.offset, one.end) for one in regions))
+    disk = Disk(source, header, regions, bat, metadata, log, overlay, taken)
     if table_entries(disk.blocks, disk.ratio, metadata.parent) * 8 > bat.length:
         raise FormatError(
             f"the block allocation table, {bat.length} bytes, is too short for a disk of {metadata.size}",
