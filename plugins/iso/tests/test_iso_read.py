@@ -10,6 +10,7 @@ import subprocess
 import pytest
 from instar_iso import SPEC, hooks
 
+import instar_core
 from instar_core.operations.compare import compare
 from instar_core.operations.convert import convert
 from instar_core.operations.info import info
@@ -114,3 +115,13 @@ def test_a_volume_with_a_partition_table_is_still_a_volume(builder, tmp_path):
 def test_the_specification_claims_no_more_than_there_is():
     assert SPEC.capabilities == {"read", "check"}
     assert not SPEC.options
+
+
+def test_a_format_that_is_named_is_checked(tmp_path):
+    from instar_core.errors import FormatError
+
+    path = tmp_path / "zeros"
+    path.write_bytes(bytes(1 << 20))
+    for ask in (instar_core.info, instar_core.check):
+        with pytest.raises(FormatError, match="Image is not an ISO 9660 volume"):
+            ask(str(path), format="iso")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from instar_core.errors import FormatError
 from instar_core.types import ImageInfo
 from instar_iso.descriptors import read_set
-from instar_iso.layout import EL_TORITO, JOLIET, SECTOR, DescriptorType, volume
+from instar_iso.layout import EL_TORITO, FIRST, JOLIET, SECTOR, STANDARD, DescriptorType, volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ def disk_size(source: Source) -> int:
 
 
 def describe(source: Source) -> ImageInfo:
-    """The file as a disk; what its descriptors say, where they say something, is extra."""
+    """The file as a disk; what its descriptors say, where they say something, is extra.
+
+    Raises FormatError where no volume descriptor stands in its place.
+    """
+    if source.read(FIRST + 1, len(STANDARD), pad=True) != STANDARD:
+        raise FormatError("Image is not an ISO 9660 volume", offset=FIRST)
     found = read_set(source)
     extra: dict[str, Any] = {}
     if found.primary is not None:
