@@ -183,6 +183,7 @@ def changed(disk):
 
 def changed_over(programs, disk, base, tmp_path):
     """A VHD over the base that holds only what was changed, made from a qcow2 over the same base's content."""
+    pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
     content, top = changed(disk), tmp_path / "top.qcow2"
     raw = tmp_path / "base.raw"
     raw.write_bytes(disk.read_bytes())
