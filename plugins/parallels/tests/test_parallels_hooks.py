@@ -306,3 +306,12 @@ def test_other_layers_and_other_changes_are_refused():
         list(hooks.instar_map(image(data), Layer(LayerKind.BITMAP, "1"), Span(0, 1)))
     with pytest.raises(ContractViolation):
         list(hooks.instar_write(image(data), Amend({}), iter(())))
+
+
+def test_a_cluster_of_a_bitmap_where_no_file_reaches_is_noted_at_the_extension():
+    """Found by mutation: its offset in bytes has more than 64 bits."""
+    data = B.extended(B.build([0, None, None, None]), B.bitmap(512, 8, [1 << 63 | 1]), B.END)
+    found, _ = checked(data)
+    outside = [one for one in found if "is outside image" in one.text]
+    assert outside
+    assert all(one.offset < 1 << 63 for one in found)

@@ -57,7 +57,8 @@ def findings(image: Image) -> Iterator[Finding | Tally]:
         )
     for place in _reserved(disk):
         if not disk.data <= place <= disk.end - disk.cluster:
-            yield Finding(Severity.NOTE, f"A cluster of a bitmap at {place} is outside image", offset=place)
+            at = place if place < limits.REACH else disk.extension
+            yield Finding(Severity.NOTE, f"A cluster of a bitmap at {place} is outside image", offset=at)
     yield Tally(total=disk.entries, allocated=counts.allocated, fragmented=counts.fragmented, end=counts.end)
 
 

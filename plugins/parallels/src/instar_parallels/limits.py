@@ -31,3 +31,6 @@ COPIED = 32 << 20
 
 FACTOR = 1 << 32
 """Clusters of a disk must be fewer: a BAT entry counts them in 32 bits."""
+
+REACH = 1 << 63
+"""What no place in a file reaches; offsets in images can, where they count sectors in 64 bits."""
