@@ -56,10 +56,11 @@ PURE = frozenset((
 """Modules of the standard library that a plugin may import: they open, start and ask for nothing."""
 
 CORE_PACKAGE = "instar_core"
-CORE = tuple(
-    f"instar_core.{name}"
-    for name in ["types", "errors", "limits", "hookspecs", "source", "record", "signatures", "codecs", "tally", "luks1"]
-)
+CORE_NAMES = (
+    "types", "errors", "limits", "hookspecs", "source", "record", "signatures", "codecs", "luks1", "ranges", "taken",
+    "tally",
+)  # fmt: skip
+CORE = tuple(f"{CORE_PACKAGE}.{name}" for name in CORE_NAMES)
 """Modules of the core that a plugin may import: the contract, and tools made for plugins."""
 
 

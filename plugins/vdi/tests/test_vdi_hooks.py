@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from instar_vdi import SPEC, hooks
 from instar_vdi.info import uuid_text
-from instar_vdi.taken import Taken
 
 from instar_core.errors import ContractViolation, FormatError
 from instar_core.source import Image, bytes_source
+from instar_core.taken import Taken
 from instar_core.types import Amend, Extent, Flag, Kind, Layer, LayerKind, ProbeView, Span
 
 MIB = 1 << 20

@@ -5,12 +5,12 @@ Other than for qemu-img, the Format Extension and the clusters of its bitmaps ar
 
 from __future__ import annotations
 
+from instar_core.taken import Taken
 from instar_core.types import Finding, Severity, Tally
 from instar_parallels import limits
 from instar_parallels.clusters import Where, stretches
 from instar_parallels.layout import DATA_OFF_AT, HEADER, IN_USE, IN_USE_AT
 from instar_parallels.opening import open_disk
-from instar_parallels.taken import Taken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

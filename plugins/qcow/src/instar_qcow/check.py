@@ -6,10 +6,10 @@ the file that nothing refers to, as are left where compressed clusters were writ
 
 from __future__ import annotations
 
+from instar_core.ranges import Ranges
 from instar_core.types import NOWHERE, Finding, Kind, Severity, Tally
 from instar_qcow import layout, limits
 from instar_qcow.header import read_header
-from instar_qcow.ranges import Ranges
 from instar_qcow.tables import BROKEN, END, entries, tables
 
 TYPE_CHECKING = False

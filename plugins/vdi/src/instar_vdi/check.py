@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from instar_core.taken import Taken
 from instar_core.types import Finding, Severity, Tally
 from instar_vdi.blocks import ABSENT, stretches
 from instar_vdi.info import CUT
 from instar_vdi.layout import ALLOCATED_AT, TYPES
 from instar_vdi.opening import cut, open_image
-from instar_vdi.taken import Taken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from instar_core.ranges import Ranges
 from instar_core.types import Finding, Severity
 from instar_vhdx import limits
 from instar_vhdx.bat import bitmap_entry, entries
 from instar_vhdx.layout import BITMAP_PRESENT, MIB, OFFSET, SECTOR, STATE, Payload
 from instar_vhdx.map import beyond, used
-from instar_vhdx.stretches import Stretches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ EMPTY = (Payload.NOT_PRESENT, Payload.UNDEFINED, Payload.ZERO, Payload.UNMAPPED)
 
 def block_findings(disk: Disk) -> Iterator[Finding]:
     """Findings on every block, and on blocks that share a place in the file."""
-    taken = Stretches(limits.CHECK_RUNS)
+    taken = Ranges(limits.CHECK_RUNS)
     chunks: set[int] = set()
     told = 0
     for block, count, entry, step in entries(disk, 0, disk.blocks):
@@ -50,7 +50,7 @@ def block_findings(disk: Disk) -> Iterator[Finding]:
         yield _corruption(f"VHDX blocks overlap at {offset}", 1, offset)
 
 
-def _places(disk: Disk, block: int, count: int, offset: int, step: int, taken: Stretches) -> Iterator[Finding]:
+def _places(disk: Disk, block: int, count: int, offset: int, step: int, taken: Ranges) -> Iterator[Finding]:
     """A run of blocks, its first at `offset`: the ends of the file, and the regions, each of which counts by itself."""
     size = disk.metadata.block
     end = -(-disk.source.size // SECTOR) * SECTOR
@@ -84,7 +84,7 @@ def _over(disk: Disk, start: int, end: int) -> str:
     return "the headers" if start < MIB else ""
 
 
-def _bitmaps(disk: Disk, chunks: list[int], taken: Stretches) -> Iterator[Finding]:
+def _bitmaps(disk: Disk, chunks: list[int], taken: Ranges) -> Iterator[Finding]:
     """The sector bitmaps that partially present blocks need."""
     for chunk in chunks:
         entry = bitmap_entry(disk, chunk)

@@ -7,10 +7,10 @@ Here that is a corruption, after which the check fails in the same way; everythi
 from __future__ import annotations
 
 from instar_core.errors import ErrorKind, FormatError
+from instar_core.ranges import Ranges
 from instar_core.types import Finding, Kind, Severity, Tally
 from instar_vmdk import limits
 from instar_vmdk.checkheader import header_notes
-from instar_vmdk.checkruns import Ranges
 from instar_vmdk.grains import grains, tables
 from instar_vmdk.layout import MARKER, NO_PARENT, SECTOR, Part, Sparse
 from instar_vmdk.map import stream_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from instar_core.ranges import Ranges
 from instar_core.types import Finding, Severity, Tally
 from instar_vpc import limits
 from instar_vpc.blocks import blocks
@@ -20,7 +21,6 @@ from instar_vpc.layout import (
 from instar_vpc.locators import locators
 from instar_vpc.mending import mending
 from instar_vpc.opening import open_disk
-from instar_vpc.stretches import Stretches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _header(source: Source, disk: Disk, header: Header) -> Iterator[Finding]:
 
 def _table(source: Source, disk: Disk, header: Header, made: Mending) -> Iterator[Finding | Tally]:
     stride = disk.bitmap + header.block_size
-    used = Stretches(limits.CHECK_RUNS)
+    used = Ranges(limits.CHECK_RUNS)
     used.add(0, FOOTER.size)
     used.add(disk.footer.data_offset, HEADER_SIZE)
     used.add(header.table_offset, header.max_table_entries * 4)

@@ -1,4 +1,4 @@
-"""Stretches of a file that are in use, and where two of them meet in the same bytes."""
+"""Stretches of a file that are in use: where two of them meet in the same bytes, and what lies between them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LENGTH_BITS = 64
+MASK = (1 << LENGTH_BITS) - 1
 
 
 class Ranges:
@@ -29,17 +30,22 @@ class Ranges:
         self._keep()
         self._start, self._end = start, start + length
 
-    def overlaps(self) -> Iterator[int]:
-        """Where stretches begin that lie in an earlier one, ascending."""
+    def sorted(self) -> Iterator[tuple[int, int, int]]:
+        """(start, length, reach of those before it) of every stretch, ascending."""
         self._keep()
         self._start = self._end = 0
-        mask = (1 << LENGTH_BITS) - 1
+        if self.full:
+            return
+        self._kept.sort()
         reach = 0
-        for packed in sorted(self._kept):
-            start = packed >> LENGTH_BITS
-            if start < reach:
-                yield start
-            reach = max(reach, start + (packed & mask))
+        for packed in self._kept:
+            start, length = packed >> LENGTH_BITS, packed & MASK
+            yield start, length, reach
+            reach = max(reach, start + length)
+
+    def overlaps(self) -> Iterator[int]:
+        """Where stretches begin that lie in an earlier one, ascending."""
+        return (start for start, _, reach in self.sorted() if start < reach)
 
     def _keep(self) -> None:
         if self._end == self._start or self.full:
