@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -20,38 +16,8 @@ def pytest_collection_modifyitems(items):
     foreign.skip_where_old(items, Path(__file__).parent)
 
 
-class Programs:
-    """Foreign programs; asking for one that is missing skips the test."""
-
-    def run(self, *command, check=True):
-        done = subprocess.run([str(word) for word in command], capture_output=True, check=False)
-        if check and done.returncode:
-            pytest.fail(f"{command}: {done.stderr.decode(errors='replace')}")
-        return done
-
-    def find(self, name, variable):
-        found = os.environ.get(variable) or shutil.which(name)
-        if not found:
-            pytest.skip(f"{name} is not installed")
-        return found
-
-    def qemu(self):
-        found = self.find("qemu-img", "INSTAR_QEMU_IMG")
-        if b"QEMU Project" not in self.run(found, "--version").stdout:
-            pytest.skip(f"{found} is not a program of QEMU")
-        return found
-
-    def img(self, *arguments, check=True):
-        return self.run(self.qemu(), *arguments, check=check)
-
-    def answer(self, verb, path, *more, check=True):
-        return json.loads(self.img(verb, "-f", "cloop", *more, "--output=json", path, check=check).stdout)
-
-    def content(self, path):
-        """The disk as qemu-img converts it."""
-        target = Path(path).with_name("converted.raw")
-        self.img("convert", "-f", "cloop", "-O", "raw", path, target)
-        return target.read_bytes()
+class Programs(foreign.Programs):
+    format = "cloop"
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import shutil
-import subprocess
 from pathlib import Path
 from random import Random
 
@@ -24,44 +21,8 @@ def pytest_collection_modifyitems(items):
     foreign.skip_where_old(items, Path(__file__).parent)
 
 
-class Programs:
-    """Foreign programs; asking for one that is missing skips the test."""
-
-    def __init__(self):
-        self.known = {}
-
-    def find(self, name, variable=None):
-        found = (variable and os.environ.get(variable)) or shutil.which(name)
-        if not found:
-            pytest.skip(f"{name} is not installed")
-        return found
-
-    def run(self, *command, check=True):
-        done = subprocess.run([str(word) for word in command], capture_output=True, check=False)
-        if check and done.returncode:
-            pytest.fail(f"{command}: {done.stderr.decode(errors='replace')}")
-        return done
-
-    def qemu(self, name):
-        """The program, once it has said that it is QEMU's: another that answers to its name proves nothing."""
-        if name not in self.known:
-            found = self.find(name, {"qemu-img": "INSTAR_QEMU_IMG", "qemu-io": "INSTAR_QEMU_IO"}[name])
-            if b"QEMU Project" not in self.run(found, "--version").stdout:
-                pytest.skip(f"{found} is not a program of QEMU")
-            self.known[name] = found
-        return self.known[name]
-
-    def img(self, *arguments, check=True):
-        return self.run(self.qemu("qemu-img"), *arguments, check=check)
-
-    def answer(self, verb, path):
-        return json.loads(self.img(verb, "-f", "vdi", "--output=json", path).stdout)
-
-    def content(self, path):
-        """The disk as qemu-img converts it."""
-        target = Path(path).with_name("converted.raw")
-        self.img("convert", "-f", "vdi", "-O", "raw", path, target)
-        return target.read_bytes()
+class Programs(foreign.Programs):
+    format = "vdi"
 
     def check(self, path):
         """Exit code and finding lines of qemu-img check."""
