@@ -370,6 +370,24 @@ def test_a_fork_server_that_is_killed_is_replaced(stock, maker):
     assert not alive(first)
 
 
+def test_a_fork_server_that_is_killed_between_the_order_and_the_work_is_replaced(stock, maker, monkeypatch):
+    full(stock)
+    first = maker.servant.pid
+    give = order.give
+
+    def give_and_kill(control, *rest):
+        give(control, *rest)
+        if maker.servant.pid == first:
+            workers = children(first)
+            os.kill(first, 9)
+            until(lambda: not any(map(alive, [first, *workers])))
+
+    monkeypatch.setattr(order, "give", give_and_kill)
+    with stock.lend(b"say again", [], LIMITS) as session:
+        assert eval(session.receive()) == "again"
+    assert maker.servant.pid != first
+
+
 def in_threads(count, function):
     threads = [threading.Thread(target=function, args=(number,)) for number in range(count)]
     for thread in threads:

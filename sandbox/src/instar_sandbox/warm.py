@@ -192,8 +192,10 @@ class Warm:
                 session.send(argument)
             if self._worker.orphaned:
                 raise Gone
-        except BaseException:
+        except BaseException as error:
             session.close()
+            if isinstance(error, JailError) and error.cause == Cause.CUT and self._worker.orphaned:
+                raise Gone from None  # it died with its server, after the order and before the work
             raise
         return session
 
