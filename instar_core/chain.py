@@ -12,7 +12,7 @@ from instar_core.types import Role
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from typing import Any
 
     from instar_core.device import Device
@@ -122,12 +122,13 @@ def open_member(
     device: Device | None = None,
     whole: bool = True,
     begun: Begun | None = None,
+    held: Collection[Any] = (),
 ) -> Member:
     """The image at `path`, its format decided, its own files open. Backing images are not followed.
 
     With `whole` the data file and the extents are opened too; without, only what `info` of the format itself needs.
     `begun` is what launch.begin made of the same path, operation, settings and format; it ends with the member.
-    Raises InstarError with `path` set.
+    Files of the identities `held` are locked by the caller already. Raises InstarError with `path` set.
     """
     opened_before = begun.device if begun else device
     found = [opened_before] if opened_before else []
@@ -156,7 +157,8 @@ def open_member(
             info = unlocking.unlocked(session, name, info, options, settings)
         if not settings.force_share:
             for opened in found:
-                locks.take(opened, claim(operation, name))
+                if opened.identity not in held:
+                    locks.take(opened, claim(operation, name))
         member = Member(path, found, name, session, info)
         member.apart = further is not None
         return member
@@ -221,13 +223,14 @@ def open_chain(
     whole: bool = True,
     shallow: bool = False,
     begun: Begun | None = None,
+    held: Collection[Any] = (),
 ) -> Member:
     """The image and every image below it, linked by Member.backing. Closing the top closes all.
 
-    `shallow` names the errors of backing images as `info` does: by the backing image's own name. `begun` is as in
-    open_member.
+    `shallow` names the errors of backing images as `info` does: by the backing image's own name. `begun` and `held` are
+    as in open_member.
     """
-    top = open_member(path, settings, operation, format=format, options=options, whole=whole, begun=begun)
+    top = open_member(path, settings, operation, format=format, options=options, whole=whole, begun=begun, held=held)
     try:
         seen = {top.devices[0].identity}
         member = top
@@ -237,7 +240,7 @@ def open_chain(
                 return top
             try:
                 options = unlocking.below(options)
-                member.backing = _open_backing(member, reference, seen, settings, operation, whole, options)
+                member.backing = _open_backing(member, reference, seen, settings, operation, whole, options, held)
             except InstarError as error:
                 if not shallow:
                     error.message = f"Could not open backing file: {error.message}"
@@ -260,11 +263,12 @@ def _open_backing(
     operation: str,
     whole: bool,
     options: dict[str, Any],
+    held: Collection[Any] = (),
 ) -> Member:
     target = resolve(reference.name, member.path)
     rules = policy.policy(settings)
     if protocol(target) == "json" and not rules.judged:
-        return _described(target, reference.format, seen, settings, operation, whole)
+        return _described(target, reference.format, seen, settings, operation, whole, held)
     if protocol(target):
         raise PolicyError(f"'{target}' names a protocol; backing files must be plain files", path=target)
     if rules.declared and reference.format is None:
@@ -277,9 +281,11 @@ def _open_backing(
     declared = reference.format
     if not rules.declared:
         lenient = settings._replace(unsafe_quirks=True)
-        below = open_member(target, lenient, operation, format=declared, device=opened, whole=whole, options=options)
+        below = open_member(
+            target, lenient, operation, format=declared, device=opened, whole=whole, options=options, held=held
+        )
     else:
-        below = _confirmed(target, opened, declared, settings, operation, whole, options)
+        below = _confirmed(target, opened, declared, settings, operation, whole, options, held)
     if operation != "info":
         try:
             _confirm_identity(reference, below, target)
@@ -305,7 +311,13 @@ def _confirm_identity(reference: Reference, below: Member, target: str) -> None:
 
 
 def _described(
-    name: str, declared: str | None, seen: set[Any], settings: Settings, operation: str, whole: bool
+    name: str,
+    declared: str | None,
+    seen: set[Any],
+    settings: Settings,
+    operation: str,
+    whole: bool,
+    held: Collection[Any],
 ) -> Member:
     """The backing image that a json: name describes, under a policy that lets everything pass."""
     from instar_core import jsonname
@@ -329,7 +341,9 @@ def _described(
         raise FormatError(f"Backing file '{name}' creates an infinite loop.", path=name)
     seen.add(opened.identity)
     lenient = settings._replace(unsafe_quirks=True)
-    below = open_member(found.path, lenient, operation, format=driver, options=options, device=opened, whole=whole)
+    below = open_member(
+        found.path, lenient, operation, format=driver, options=options, device=opened, whole=whole, held=held
+    )
     below.shown = name
     return below
 
@@ -342,11 +356,12 @@ def _confirmed(
     operation: str,
     whole: bool,
     options: dict[str, Any],
+    held: Collection[Any],
 ) -> Member:
     """The backing image, of the format it was declared to be, as its own probe confirms."""
     strict = settings._replace(unsafe_quirks=False)
     try:
-        member = open_member(target, strict, operation, device=opened, whole=whole, options=options)
+        member = open_member(target, strict, operation, device=opened, whole=whole, options=options, held=held)
     except UnknownFormat as error:
         raise PolicyError(
             f"the backing file '{target}' shows no sign of being a {declared} disk", path=target

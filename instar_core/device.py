@@ -80,6 +80,19 @@ def open_named(path: str, *, write: bool = False, direct: bool = False) -> Devic
     return _device(path, descriptor)
 
 
+def reopen(device: Device, *, write: bool = False, sync: bool = False) -> Device:
+    """The very file that is open, opened once more for reading (and writing); what lies at its name does not matter.
+
+    With `sync` each write is on stable storage when it returns. Raises DeviceError.
+    """
+    flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        descriptor = os.open(f"/proc/self/fd/{device.descriptor}", flags | (os.O_DSYNC if sync else 0))
+    except OSError as error:
+        raise refusal(device.path, error) from error
+    return _device(device.path, descriptor)
+
+
 def _device(path: str, descriptor: int) -> Device:
     try:
         device = Device(path, descriptor)

@@ -86,7 +86,7 @@ def instar_write(  # type: ignore[empty-body]
     """For Create: first a Geometry, then the edits that place the runs, last a Barrier and the edits that commit.
 
     For a change of an existing image: its edits in phases divided by barriers, such that a stop between or within
-    phases leaves the old state, the new state, or leaked clusters.
+    phases leaves the old state, the new state, or leaked clusters. For Update a Geometry comes first, as for Create.
     """
 
 

@@ -23,7 +23,9 @@ from instar_core.types import (
     Punch,
     Put,
     Reserve,
+    Resize,
     Truncate,
+    Update,
 )
 
 TYPE_CHECKING = False
@@ -42,7 +44,16 @@ SPEC = FormatSpec(
     hooks="instar_core.raw",
     title="Raw disk",
     suffixes=(".raw", ".img"),
-    capabilities=frozenset({Capability.READ, Capability.CREATE, Capability.FILL, Capability.MEASURE}),
+    capabilities=frozenset(
+        {
+            Capability.READ,
+            Capability.CREATE,
+            Capability.FILL,
+            Capability.MEASURE,
+            Capability.UPDATE,
+            Capability.RESIZE,
+        }
+    ),
     options=(Option("size", "size", "Virtual disk size"), *FILE_OPTIONS),
     open_options=(
         Option("offset", "size", "where the disk starts in the file"),
@@ -90,25 +101,60 @@ def instar_map(image: Image, span: Span) -> Iterator[Extent]:
 
 
 @hookimpl
-def instar_write(request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
-    """A file of the disk's size with every run at its own place."""
-    if not isinstance(request, Create):
+def instar_write(image: Image | None, request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
+    """A file of the disk's size with every run at its own place; or the same of the disk that is there."""
+    if isinstance(request, Create):
+        yield from create(request)
+        yield from placed(runs, 0)
+    elif image is not None and isinstance(request, Update):
+        offset, size = geometry(image)
+        yield Geometry(SECTOR, size, zeros=True)
+        yield from placed(runs, offset)
+    elif image is not None and isinstance(request, Resize):
+        yield from resize(image, request)
+    else:
         raise FormatError("raw images have no such change", kind=ErrorKind.UNSUPPORTED)
+
+
+def create(request: Create) -> Iterator[Geometry | Edit]:
+    """An empty disk, as large as wanted."""
     size = -(-request.size // SECTOR) * SECTOR
-    how = request.options.get("preallocation") or "off"
-    if how not in ("off", "falloc", "full"):
-        if how == "metadata":
-            raise FormatError("Unsupported preallocation mode: metadata", kind=ErrorKind.UNSUPPORTED)
-        raise FormatError(f"invalid parameter value: {how}")
+    how = preallocation(request.options.get("preallocation") or "off")
     yield Geometry(UNIT, size, zeros=True)
     yield Truncate(size)
     if how != "off" and size:
         yield Reserve(0, size, how)
     elif size:
         yield Put(0, bytes(min(size, BLOCK)))
+
+
+def placed(runs: Iterable[Run], offset: int) -> Iterator[Edit]:
+    """Every run at its own place, of a disk that starts at `offset`."""
     for run in runs:
         if run.kind == Kind.ZERO:
-            yield Punch(run.start, run.length)
+            yield Punch(offset + run.start, run.length)
         else:
-            yield Copy(run.start, run.start, run.length)
+            yield Copy(run.start, offset + run.start, run.length)
     yield Barrier()
+
+
+def resize(image: Image, request: Resize) -> Iterator[Edit]:
+    """The file ends where the disk ends, to the byte."""
+    offset, _ = geometry(image)
+    if image.options.get("size") is not None:
+        raise FormatError("Cannot resize a raw disk whose size is given", kind=ErrorKind.UNSUPPORTED)
+    how = preallocation(request.preallocation)
+    end, before = offset + request.size, image.main.size
+    yield Truncate(end)
+    if how != "off" and end > before:
+        yield Reserve(before, end - before, how)
+    yield Barrier()
+
+
+def preallocation(how: str) -> str:
+    """The mode, if a plain file has it. Raises FormatError in qemu's words."""
+    if how == "metadata":
+        raise FormatError("Unsupported preallocation mode: metadata", kind=ErrorKind.UNSUPPORTED)
+    if how not in ("off", "falloc", "full"):
+        raise FormatError(f"invalid parameter value: {how}")
+    return how

@@ -61,7 +61,10 @@ class Create(NamedTuple):
 
 
 class SnapshotEdit(NamedTuple):
-    """Request: create or delete the internal snapshot `name`. `action` is create or delete."""
+    """Request: create, delete or apply the internal snapshot `name`. `action` is create, delete or apply.
+
+    Applied, the snapshot's content is the active content too. A snapshot that is applied is found by id or name.
+    """
 
     action: str
     name: str
@@ -90,3 +93,60 @@ class Amend(NamedTuple):
     force: bool = False
     time: int = 0
     entropy: bytes = bytes(64)
+
+
+class Update(NamedTuple):
+    """Request: the runs that follow are written into the image as it is; everything else of it stays.
+
+    The answer is a dialogue as for Create: first a Geometry, then the edits that place the runs. The runs come in whole
+    units, so that nothing of what was there has to be read. A plan whose Geometry has a coding is only asked for with
+    `compress`.
+    """
+
+    compress: bool = False
+    time: int = 0
+    entropy: bytes = bytes(64)
+
+
+class Resize(NamedTuple):
+    """Request: the virtual disk has `size` bytes. What it grows by reads as zeros.
+
+    `preallocation` (off, metadata, falloc, full) is for what it grows by. Whether it may shrink was asked before.
+    """
+
+    size: int
+    preallocation: str = "off"
+    time: int = 0
+    entropy: bytes = bytes(64)
+
+
+class Rebase(NamedTuple):
+    """Request: the image names this backing file, or none, and nothing else of it changes.
+
+    `backing` is as in Create: name (as stored), format, size, details, identity; the last three only where the file
+    was looked at.
+    """
+
+    backing: Mapping[str, Any] | None = None
+    time: int = 0
+    entropy: bytes = bytes(64)
+
+
+class Empty(NamedTuple):
+    """Request: the image holds nothing of its own any more: all of it reads as its backing image."""
+
+    time: int = 0
+    entropy: bytes = bytes(64)
+
+
+class BitmapEdit(NamedTuple):
+    """Request: a dirty bitmap is changed. `action` is add, remove, clear, enable, disable or merge.
+
+    `granularity` (bytes, 0: the format's default) is for add. For merge the runs that follow are what is dirty in the
+    source: stretches of DATA that ascend; they may be more than one of them wide and start anywhere.
+    """
+
+    action: str
+    name: str
+    granularity: int = 0
+    time: int = 0

@@ -5,20 +5,23 @@ A session that erred, or whose stream was cut short, is destroyed and not used a
 
 from __future__ import annotations
 
+from itertools import islice
+
 import instar_sandbox
 
 from instar_core import launch, limits, validate, wire
 from instar_core.errors import ContractViolation, ErrorKind, FormatError, InstarError, SandboxError, Unusable
-from instar_core.types import Amend, Create, Repair, SnapshotEdit
+from instar_core.types import Amend, BitmapEdit, Create, Empty, Rebase, Repair, Resize, SnapshotEdit, Update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from instar_core.device import Device
     from instar_core.settings import Settings
     from instar_core.types import (
+        Change,
         Edit,
         Extent,
         Finding,
@@ -35,11 +38,20 @@ if TYPE_CHECKING:
 PATIENCE = 4
 """A worker that has not answered in this many times its CPU budget waits for something that will not come."""
 
+METADATA = 8
+"""No format has more than this part of its virtual size as metadata: qcow2 has 8 bytes for each cluster of 512 or more,
+and as much again for its refcounts."""
+
 KINDS: dict[type[WriteRequest], str] = {
     Create: "create",
     SnapshotEdit: "snapshot",
     Repair: "repair",
     Amend: "amend",
+    Update: "update",
+    Resize: "resize",
+    Rebase: "rebase",
+    Empty: "empty",
+    BitmapEdit: "bitmap",
 }
 """What each request for a change is called on the wire."""
 
@@ -134,9 +146,12 @@ class FormatSession:
         """The key slots that the request needs made, checked, still to be filled."""
         return validate.key_order(self._value("seal", name, KINDS[type(request)], request))
 
-    def edits(self, name: str, request: SnapshotEdit | Repair | Amend) -> Iterator[Edit]:
-        """The edits of a change to an existing image, together at most as long as its files and limits.UNIT more."""
-        left = limits.UNIT + sum(device.size for device in self.devices)
+    def edits(self, name: str, request: Change, runs: Iterable[Run] = ()) -> Iterator[Edit]:
+        """The edits of a change to an existing image, together at most as long as its files, its metadata for the size
+        that it gets, and limits.UNIT more."""
+        grown = request.size // METADATA if isinstance(request, Resize) else 0
+        left = limits.UNIT + sum(device.size for device in self.devices) + grown
+        rest = iter(runs)
         for tag, body in self._stream("write", name, KINDS[type(request)], request):
             if tag == wire.EDITS:
                 left -= len(body)
@@ -144,13 +159,14 @@ class FormatSession:
                     raise ContractViolation("a change is longer than the image")
                 yield from wire.unpack_edits(body)
             elif tag == wire.WANT:
-                self.send(wire.RUNS_END)
+                batch = list(islice(rest, limits.BATCH))
+                self.send(wire.RUNS + wire.pack_runs(batch) if batch else wire.RUNS_END)
             else:
                 raise ContractViolation("a worker answered with something else than edits")
 
-    def write(self, name: str, request: Create) -> Dialogue:
-        """The dialogue that makes a new image."""
-        return Dialogue(self, self._stream("write", name, "create", request))
+    def write(self, name: str, request: Create | Update) -> Dialogue:
+        """The dialogue that makes a new image, or writes into the one that there is."""
+        return Dialogue(self, self._stream("write", name, KINDS[type(request)], request))
 
     def _value(self, *request: Any) -> Any:
         values: list[Any] = []
@@ -198,7 +214,7 @@ class FormatSession:
 
 
 class Dialogue:
-    """The making of a new image: the plugin states its geometry, is given runs, and answers with edits."""
+    """The filling of an image: the plugin states its geometry, is given runs, and answers with edits."""
 
     def __init__(self, session: FormatSession, stream: Iterator[tuple[bytes, bytes]]) -> None:
         self._session = session

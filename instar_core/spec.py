@@ -60,6 +60,8 @@ class Capability:
     ENCRYPT = "encrypt"
     UPDATE = "update"
     RESIZE = "resize"
+    REBASE = "rebase"
+    EMPTY = "empty"
     AMEND = "amend"
     REPAIR = "repair"
 

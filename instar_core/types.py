@@ -7,11 +7,16 @@ bool, an int, a str, bytes, or a tuple, list or str-keyed dict of those.
 from __future__ import annotations
 
 from instar_core.requests import Amend as Amend
+from instar_core.requests import BitmapEdit as BitmapEdit
 from instar_core.requests import Create as Create
+from instar_core.requests import Empty as Empty
 from instar_core.requests import KeyPlan as KeyPlan
 from instar_core.requests import KeySlot as KeySlot
+from instar_core.requests import Rebase as Rebase
 from instar_core.requests import Repair as Repair
+from instar_core.requests import Resize as Resize
 from instar_core.requests import SnapshotEdit as SnapshotEdit
+from instar_core.requests import Update as Update
 from instar_core.spec import API as API
 from instar_core.spec import FILE_OPTIONS as FILE_OPTIONS
 from instar_core.spec import Capability as Capability
@@ -322,4 +327,5 @@ class Tally(NamedTuple):
 
 if TYPE_CHECKING:
     Edit = Put | Copy | Zero | Punch | Reserve | Truncate | Barrier
-    WriteRequest = Create | SnapshotEdit | Repair | Amend
+    Change = SnapshotEdit | Repair | Amend | Resize | Rebase | Empty | BitmapEdit
+    WriteRequest = Create | Update | Change

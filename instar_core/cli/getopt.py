@@ -33,13 +33,17 @@ class Opt(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """A verb: how it is called, what it does in one line, its options and operands (name, help lines)."""
+    """A verb: how it is called, what it does in one line, its options and operands (name, help lines).
+
+    With `negative` a word behind the first operand that looks like a negative number is an operand too.
+    """
 
     name: str
     usage: tuple[str, ...]
     summary: str
     options: tuple[Opt, ...]
     operands: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    negative: bool = False
 
 
 class Parsed(NamedTuple):
@@ -95,6 +99,14 @@ class Scanner:
                 self.at += 1
                 yield None, self.words[self.at - 1]
 
+    def number(self) -> list[str]:
+        """The next word, taken, if it looks like a negative number."""
+        word = self.words[self.at] if self.at < len(self.words) else ""
+        if word[:1] != "-" or not "0" <= word[1:2] <= "9":
+            return []
+        self.at += 1
+        return [word]
+
     def _next(self, otherwise: str) -> str:
         if self.at >= len(self.words):
             raise Fault(otherwise, scope=True, usage=True)
@@ -148,9 +160,12 @@ def parse(verb: Verb, words: Sequence[str], more: Sequence[Opt] = ()) -> Parsed:
     """
     values: dict[str, Any] = {}
     operands: list[str] = []
-    for option, text in Scanner(words, (HELP, *verb.options), PERMUTE, more):
+    scanner = Scanner(words, (HELP, *verb.options), PERMUTE, more)
+    for option, text in scanner:
         if option is None:
             operands.append(text)
+            if verb.negative and len(operands) == 1:
+                operands += scanner.number()
         elif option.key == "help":
             raise HelpWanted
         else:

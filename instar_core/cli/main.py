@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Final, NoReturn
 
-VERBS: Final = ("amend", "check", "compare", "convert", "create", "info", "map", "measure", "snapshot")
+VERBS: Final = ("amend", "check", "compare", "convert", "create", "info", "map", "measure", "resize", "snapshot")
 """Verbs of qemu-img that there are."""
 OWN: Final = ("config", "formats", "sandbox")
 """Verbs that qemu-img does not have; they exist under the name instar only."""
-LATER: Final = ("bench", "bitmap", "commit", "dd", "rebase", "resize")
+LATER: Final = ("bench", "bitmap", "commit", "dd", "rebase")
 """Verbs of qemu-img that are still missing."""
 
 COLLECTED: Final = 50_000

@@ -4,13 +4,45 @@ from __future__ import annotations
 
 from instar_core.dataplane.edits import checked, execute, flush
 from instar_core.errors import Cancelled, ContractViolation
-from instar_core.types import Barrier, Copy
+from instar_core.limits import UNIT
+from instar_core.types import Barrier, Copy, Put, Reserve, Truncate, Zero
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from instar_core.device import Device
     from instar_core.types import Edit
+
+SLACK = 4
+"""Files may be longer than their content by this part of it, for metadata: LUKS and the smallest clusters need most."""
+
+
+class Bounds:
+    """How far a plan in place may reach, and how much room it may take: it comes from a parser of untrusted bytes, and
+    must not fill the disk by it."""
+
+    def __init__(self, files: Sequence[Device], size: int, wanted: int) -> None:
+        """`size` is the virtual size in bytes, `wanted` what the virtual disk is to have, or 0."""
+        content = sum(file.size for file in files) + max(size, wanted)
+        self._reach = content + content // SLACK + UNIT
+        self._room = self._reach
+
+    def kept(self, edits: Iterable[Edit]) -> Iterator[Edit]:
+        """The same edits. Raises ContractViolation at the first that goes too far."""
+        for edit in edits:
+            if isinstance(edit, Truncate):
+                end = edit.size
+            elif isinstance(edit, Put):
+                end = edit.offset + len(edit.data)
+            elif isinstance(edit, Copy | Zero | Reserve):
+                end = edit.offset + edit.length
+                self._room -= edit.length
+            else:
+                end = 0
+            if end > self._reach or self._room < 0:
+                raise ContractViolation(f"a change reaches to {end}, far past all that the image can need")
+            yield edit
 
 
 def apply(

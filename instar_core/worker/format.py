@@ -15,14 +15,19 @@ from instar_core.source import Image, Source, descriptor_source
 from instar_core.spec import misfit
 from instar_core.types import (
     Amend,
+    BitmapEdit,
     Create,
+    Empty,
     KeyPlan,
     KeySlot,
     Layer,
     ProbeView,
+    Rebase,
     Repair,
+    Resize,
     SnapshotEdit,
     Span,
+    Update,
 )
 from instar_core.worker import relay
 
@@ -49,6 +54,11 @@ REQUESTS: dict[str, type[WriteRequest]] = {
     "snapshot": SnapshotEdit,
     "repair": Repair,
     "amend": Amend,
+    "update": Update,
+    "resize": Resize,
+    "rebase": Rebase,
+    "empty": Empty,
+    "bitmap": BitmapEdit,
 }
 EDIT_BYTES = limits.FRAME // 4
 
@@ -246,13 +256,13 @@ def requested(kind: str, fields: tuple[Any, ...]) -> WriteRequest:
 
 
 def answer_write(state: State, channel: Channel, name: str, kind: str, fields: tuple[Any, ...]) -> None:
-    """The dialogue of a change: geometry first (for Create), then edits as the runs arrive."""
+    """The dialogue of a change: geometry first (for Create and Update), then edits as the runs arrive."""
     request = requested(kind, fields)
     outbox = Outbox(channel)
     edits = iter(
         relay.call(_module(state, name), "instar_write", image=state.image, request=request, runs=outbox.runs())
     )
-    if kind == "create":
+    if kind in ("create", "update"):
         geometry: Geometry = next(edits)
         channel.send(wire.VALUE + wire.encode(geometry))
     for edit in edits:

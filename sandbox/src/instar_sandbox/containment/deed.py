@@ -8,7 +8,7 @@ from instar_sandbox.errors import Cause
 from instar_sandbox.program import Limits
 
 MEMORY = 384 << 20
-QUICK = Limits(cpu=2, memory=MEMORY, wall=20)
+QUICK = Limits(cpu=10, memory=MEMORY, wall=20)
 """Generous where time should not matter: a machine may be busy."""
 SPINNING = Limits(cpu=1, memory=MEMORY, wall=20)
 WAITING = Limits(cpu=5, memory=MEMORY, wall=0.7)
