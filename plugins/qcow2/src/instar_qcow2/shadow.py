@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import sys
 from array import array
-from struct import pack
 
 from instar_core import limits as core
 from instar_core.errors import ErrorKind, FormatError
-from instar_core.types import Barrier, Punch, Put, Truncate
+from instar_core.types import Punch, Put, Truncate
 from instar_qcow2 import layout, limits
 from instar_qcow2.level2 import flagged, read_l1
+from instar_qcow2.rehead import KEEP, rewriting
 from instar_qcow2.sizes import ceil_div, refcount_clusters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from instar_core.source import Source
     from instar_core.types import Edit
     from instar_qcow2.header import Header
     from instar_qcow2.hostclusters import HostClusters
 
-FIRST_FIELD = 36
-"""Offset of l1_size: from there to the end of the version 2 header lies all that a commit changes."""
-AUTOCLEAR = 88
+KEPT = layout.AUTOCLEAR_BITMAPS | layout.AUTOCLEAR_DATA_FILE_RAW
+"""Autoclear features that are kept up here; a switch clears the others."""
 
 
 class ActiveTables:
@@ -116,38 +115,38 @@ def switch(
     source: Source,
     header: Header,
     clusters: HostClusters,
-    active: ActiveTables,
+    active: ActiveTables | None,
     puts: list[tuple[int, bytes]],
-    snapshots: tuple[int, int],
+    *,
+    fields: Mapping[str, int] | None = None,
+    extensions: Mapping[int, bytes | None] | None = None,
+    backing: bytes = KEEP,
 ) -> Iterator[Edit]:
-    """The image is in the new state: `puts` are further (offset, data), `snapshots` the new table's (count, offset)."""
-    l1_offset = header.l1_table_offset
-    if active.changed:
-        clusters.refer_bytes(l1_offset, 8 * header.l1_size, -1)
-        l1_offset = place(clusters, header, 8 * header.l1_size)
-        puts = [*puts, (l1_offset, active.data())]
+    """The image is in the new state: `puts` are further (offset, data); the others as in rehead.rewriting.
+
+    `active` are the active tables where they change; without, `fields` may place another L1 table. What is free
+    afterwards is punched.
+    """
+    values = dict(fields or {})
+    if active is not None and active.changed:
+        clusters.refer_bytes(header.l1_table_offset, 8 * header.l1_size, -1)
+        values["l1_table_offset"] = place(clusters, header, 8 * header.l1_size)
+        puts = [*puts, (values["l1_table_offset"], active.data())]
     table, size, numbers = refcounts(header, clusters)
+    values.update(refcount_table_offset=table, refcount_table_clusters=size)
+    values.setdefault("autoclear_features", header.autoclear_features & KEPT)
+    new = rewriting(source, header, fields=values, extensions=extensions, backing=backing)
     end = clusters.end << header.cluster_bits
     if end > source.size:
         yield Truncate(end)
-    yield from active.puts()
+    if active is not None:
+        yield from active.puts()
     for offset, data in puts:
         yield from put_pieces(offset, data)
     for number in numbers:
         yield Put(clusters.places[number], clusters.encode(number))
     words = array("Q", clusters.places)
     yield from put_pieces(table, big_endian(words).ljust(size << header.cluster_bits, b"\0"))
-    yield Barrier()
-    yield commit(source, header, pack(">IQQIIQ", header.l1_size, l1_offset, table, size, *snapshots))
-    yield Barrier()
+    yield from new.edits()
     for offset, length in clusters.freed():
         yield Punch(offset, length)
-
-
-def commit(source: Source, header: Header, fields: bytes) -> Put:
-    """The one write that makes the new state current. Autoclear features that are not kept up here are cleared."""
-    keep = header.autoclear_features & layout.AUTOCLEAR_BITMAPS
-    end = FIRST_FIELD + len(fields)
-    if header.autoclear_features != keep:
-        fields += source.read(end, AUTOCLEAR - end) + keep.to_bytes(8, "big")
-    return Put(FIRST_FIELD, fields)

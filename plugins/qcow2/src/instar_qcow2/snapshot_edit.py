@@ -110,7 +110,8 @@ def replace_table(
     clusters.refer_bytes(header.snapshots_offset, table_length(source, header), -1)
     offset = place(clusters, header, len(data))
     count = len(entries) + bool(new)
-    yield from switch(source, header, clusters, active, [*puts, (offset, data)], (count, offset))
+    fields = {"nb_snapshots": count, "snapshots_offset": offset}
+    yield from switch(source, header, clusters, active, [*puts, (offset, data)], fields=fields)
 
 
 def table_length(source: Source, header: Header) -> int:
