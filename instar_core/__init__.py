@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from instar_core.hookspecs import hookimpl as hookimpl
     from instar_core.keyring import Keyring as Keyring
     from instar_core.operations.amend import amend as amend
+    from instar_core.operations.bench import bench as bench
     from instar_core.operations.check import check as check
     from instar_core.operations.compare import compare as compare
     from instar_core.operations.convert import convert as convert
     from instar_core.operations.create import create as create
+    from instar_core.operations.dd import dd as dd
     from instar_core.operations.info import info as info
     from instar_core.operations.map import map_ as map  # noqa: F401
     from instar_core.operations.measure import measure as measure
+    from instar_core.operations.resize import resize as resize
     from instar_core.pool import Pool as Pool
     from instar_core.settings import Settings as Settings
     from instar_core.source import Image as Image
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from instar_core.types import *  # noqa: F403
 
 _OPERATIONS = {
+    "resize": "resize",
+    "dd": "dd",
     "amend": "amend",
     "info": "info",
     "map": "map_",
@@ -44,6 +49,7 @@ _OPERATIONS = {
     "create": "create",
     "measure": "measure",
     "compare": "compare",
+    "bench": "bench",
 }
 _MODULES = ("types", "requests", "spec", "errors", "hookspecs", "results", "settings", "source", "keyring")
 

@@ -111,3 +111,13 @@ class Progress(NamedTuple):
     verb: str
     done: int
     total: int
+
+
+class Bench(NamedTuple):
+    """How long the requests of `bench` took."""
+
+    seconds: float
+    requests: int
+    parallel: int
+    """Requests that were under way at once: each has a thread."""
+    engine: str = "threads"

@@ -51,7 +51,7 @@ def scalar(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         return str(value)
     if isinstance(value, bytes):
         return quoted(value.decode("utf-8", "surrogateescape"))

@@ -1,0 +1,158 @@
+"""bench: how fast an image is read or written in small requests."""
+
+from __future__ import annotations
+
+from instar_core import chain as chains
+from instar_core import merge, stretches
+from instar_core.changing import DIRECT, Changing
+from instar_core.errors import ErrorKind, InstarError
+from instar_core.piece import Piece
+from instar_core.results import Bench
+from instar_core.settings import DEFAULTS
+from instar_core.types import Kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+    from instar_core.chain import Member
+    from instar_core.dataplane.benching import Places, Requests
+    from instar_core.settings import Settings
+
+COUNT, DEPTH, SIZE = 75_000, 64, 4096
+
+
+def bench(
+    path: str,
+    *,
+    count: int = COUNT,
+    depth: int = DEPTH,
+    size: int = SIZE,
+    offset: int = 0,
+    step: int = 0,
+    write: bool = False,
+    pattern: int = 0,
+    flush_interval: int = 0,
+    drain: bool = True,
+    cache: str = "writeback",
+    format: str | None = None,
+    open_options: Mapping[str, Any] | None = None,
+    settings: Settings = DEFAULTS,
+    begun: Callable[[], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Bench:
+    """How long `count` requests of `size` bytes take, `depth` of them at once, the first at `offset`, each `step` bytes
+    further (0: `size`), from the start again at the end of the disk.
+
+    With `write` bytes of this `pattern` are written, and all is flushed after every `flush_interval` requests (0:
+    never), if it is to `drain` when those before have ended. Units of the image that are not its own yet are allocated
+    first, with the content that they show; the time that takes counts. `begun` is called before the first request.
+    Raises InstarError.
+    """
+    from instar_core.dataplane.benching import Requests
+
+    if not write:
+        with chains.open_chain(path, settings, "map", format=format, options=open_options) as top:
+            requests = Requests(count, size, offset, step or size, top.info.virtual_size)
+            if begun is not None:
+                begun()
+            return _read(top, requests, depth, cache in DIRECT, settings, cancelled)
+    if settings.force_share:
+        raise InstarError("force-share=on can only be used with read-only images", path=path)
+    with Changing(path, settings, format=format, options=open_options, cache=cache) as image:
+        if image.member.info.encrypted:
+            raise InstarError("Writing to encrypted images is not measured", kind=ErrorKind.UNSUPPORTED, path=path)
+        requests = Requests(count, size, offset, step or size, image.member.info.virtual_size)
+        if begun is not None:
+            begun()
+        requests.check(requests.place(0))
+        opening = {"format": image.member.format, "options": open_options}
+        return _write(image, opening, requests, depth, pattern, (flush_interval, drain), cancelled)
+
+
+def _read(
+    top: Member, requests: Requests, depth: int, direct: bool, settings: Settings, cancelled: Callable[[], bool] | None
+) -> Bench:
+    from instar_core.dataplane.benching import Places, Run, reader
+    from instar_core.dataplane.content import Content
+    from instar_core.dataplane.positional import set_direct
+
+    start, end = requests.region()
+    content = Content(
+        lambda at, length: stretches.pieces(top, start=at, length=length),
+        sandbox=settings.sandbox,
+        guarded=bool(settings.keyring),
+    )
+    try:
+        if direct:
+            for member in top.members():
+                for device in member.devices:
+                    set_direct(device.descriptor, True)
+        places = Places(stretches.pieces(top, start=start, length=end - start))
+        run = Run(requests, reader(places, content.read), depth, aligned=direct, cancelled=cancelled)
+        return Bench(run.timed(), requests.count, run.threads)
+    finally:
+        content.close()
+
+
+def _write(
+    image: Changing,
+    opening: Mapping[str, Any],
+    requests: Requests,
+    depth: int,
+    pattern: int,
+    flushing: tuple[int, bool],
+    cancelled: Callable[[], bool] | None,
+) -> Bench:
+    import time
+
+    from instar_core.dataplane.benching import Run, writer
+    from instar_core.dataplane.edits import flush
+    from instar_core.dataplane.positional import set_direct
+
+    began = time.perf_counter()
+    places = _allocated(image, opening, requests)
+    spent = time.perf_counter() - began
+    direct = image.cache in DIRECT and all(set_direct(file, True) for file in image.descriptors)
+    interval, drain = flushing
+    run = Run(
+        requests,
+        writer(places),
+        depth,
+        pattern=pattern,
+        aligned=direct,
+        flush=None if image.cache == "unsafe" else lambda: flush(image.descriptors),
+        interval=interval,
+        drain=drain,
+        cancelled=cancelled,
+    )
+    seconds = run.timed()
+    return Bench(spent + seconds, requests.count, run.threads)
+
+
+def _allocated(image: Changing, opening: Mapping[str, Any], requests: Requests) -> Places:
+    """The region of the requests, all of it in the image's own files and nobody else's."""
+    from instar_core.dataplane.benching import Places
+
+    start, end = requests.region()
+    path, held = image.member.path, image.held
+
+    with chains.open_chain(path, image.settings, "map", held=held, **opening) as there:
+
+        def present(unit: int) -> Iterator[Piece]:
+            first = start // unit * unit
+            last = min(-(-end // unit) * unit, requests.disk)
+            return stretches.pieces(there, start=first, length=last - first)
+
+        image.update(present, sparse=0)
+
+    def written() -> Iterator[Piece]:
+        with chains.open_chain(path, image.settings, "map", held=held, **opening) as there:
+            for extent, member, depth in merge.extents(there, start=start, length=end - start):
+                if extent.kind != Kind.DATA or extent.coding or depth:
+                    raise InstarError(f"the content at {extent.start} has no place of its own", path=member.path)
+                descriptor = image.descriptors[extent.device]
+                yield Piece(extent.start, extent.length, False, descriptor, extent.offset)
+
+    return Places(written())

@@ -1,0 +1,257 @@
+"""dd: a part of an image's content, counted in blocks, as a new image or into one that is there, from or to a pipe."""
+
+from __future__ import annotations
+
+import os
+
+from instar_core import chain as chains
+from instar_core import merge, stretches
+from instar_core.changing import Changing
+from instar_core.errors import InstarError, UsageError
+from instar_core.making import Order, open_target
+from instar_core.operations import layers
+from instar_core.piece import Piece
+from instar_core.settings import DEFAULTS
+from instar_core.target import Target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+    from instar_core.chain import Member
+    from instar_core.settings import Settings
+    from instar_core.types import Layer
+
+SECTOR = 512
+READ = 2 << 20
+
+
+class Part:
+    """What is copied: `skip` bytes are left out, `size` is that of the result, of which `content` come from the input.
+    All in bytes."""
+
+    def __init__(
+        self, available: int | None, block: int, count: int | None, skip: int, given: int | None, read: int | None
+    ) -> None:
+        """`available` is the input's size, None for a pipe; `given` the size asked for, `read` the input's part.
+
+        Like qemu-img, the count is of blocks before any are skipped. Raises UsageError where no size is known.
+        """
+        whole = given if given is not None else available
+        counted = None if count is None else count * block
+        if whole is None:
+            whole = counted if counted is not None else read
+        if whole is None:
+            raise UsageError("Output size must be known when the input is a pipe (osize=)")
+        if counted is not None:
+            whole = min(whole, counted)
+        self.skip = skip * block
+        self.beyond = self.skip > whole
+        self.size = max(0, whole - self.skip)
+        self.content = self.size if read is None else min(self.size, read)
+        if available is not None:
+            self.content = min(self.content, max(0, available - self.skip))
+
+    @property
+    def end(self) -> int:
+        """The content, up to a whole sector."""
+        return -(-self.content // SECTOR) * SECTOR
+
+
+def dd(
+    source: str | int,
+    target: str | int,
+    *,
+    block: int = 512,
+    count: int | None = None,
+    skip: int = 0,
+    size: int | None = None,
+    source_size: int | None = None,
+    source_format: str | None = None,
+    target_format: str = "raw",
+    snapshot: str | None = None,
+    open_options: Mapping[str, Any] | None = None,
+    create: bool = True,
+    settings: Settings = DEFAULTS,
+    cancelled: Callable[[], bool] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> None:
+    """The image at `target` holds `count` blocks (of `block` bytes) of the source, less the first `skip` of them.
+
+    A descriptor in place of a name is a pipe with a raw disk. `size` is the bytes of the result where that is not the
+    source's, `source_size` those that are taken from it. Zeros are written like other content. Without `create` the
+    target must be there and large enough, and keeps what the content does not reach. `warn` is told if there is nothing
+    after what is skipped. On failure no half-written image remains. Raises InstarError.
+    """
+    stop = cancelled or _never
+    if isinstance(target, int) and target_format != "raw":
+        raise UsageError("Only a raw disk can be written to a pipe")
+    if isinstance(source, int):
+        from instar_core.dataplane.pipes import Spool
+
+        part = Part(None, block, count, skip, size, source_size)
+        _tell(part, "standard input", warn)
+        with Spool(lambda length: os.read(source, length)) as spool:
+            _place(spool.pieces(part.content, part.skip), part, target, target_format, create, settings, stop)
+        return
+    with chains.open_chain(source, settings, "map", format=source_format, options=open_options) as top:
+        layer = layers.chosen(top, snapshot)
+        part = Part(merge.layer_size(top, layer), block, count, skip, size, source_size)
+        _tell(part, source, warn)
+        if not isinstance(target, int):
+            _refuse_self(top, chains.plain(target))
+        with _Window(top, layer, part, settings) as pieces:
+            _place(pieces, part, target, target_format, create, settings, stop)
+
+
+def _tell(part: Part, name: str, warn: Callable[[str], None] | None) -> None:
+    if part.beyond and warn is not None:
+        warn(f"{name}: cannot skip to specified offset")
+
+
+def _refuse_self(top: Member, target: str) -> None:
+    try:
+        facts = os.stat(target)
+    except OSError:
+        return
+    if any(device.identity == (facts.st_dev, facts.st_ino) for member in top.members() for device in member.devices):
+        raise UsageError(f"'{target}' is one of the files that are copied", path=target)
+
+
+class _Window:
+    """The content of an image from a place on, as pieces from 0 on. A context manager."""
+
+    def __init__(self, top: Member, layer: Layer, part: Part, settings: Settings) -> None:
+        self._top, self._layer, self._part = top, layer, part
+        self._settings = settings
+        self._ending: list[Callable[[], object]] = []
+
+    def __enter__(self) -> Iterator[Piece]:
+        part = self._part
+        if not part.content:
+            return iter(())
+        if part.skip % SECTOR and self._top.info.encrypted:
+            return self._spooled()
+        return stretches.pieces(self._top, self._layer, part.skip, part.content, -part.skip)
+
+    def __exit__(self, *_: object) -> None:
+        for end in self._ending:
+            end()
+
+    def _spooled(self) -> Iterator[Piece]:
+        """Ciphers work by sectors: content that starts within one passes through memory."""
+        from instar_core.dataplane.content import Content
+        from instar_core.dataplane.pipes import Spool
+
+        content = Content(
+            lambda start, length: stretches.pieces(self._top, self._layer, start, length),
+            sandbox=self._settings.sandbox,
+            guarded=bool(self._settings.keyring),
+        )
+        at = [self._part.skip]
+
+        def read(length: int) -> bytes:
+            at[0] += length
+            return content.read(at[0] - length, length)
+
+        spool = Spool(read)
+        self._ending += [content.close, spool.__exit__]
+        return spool.pieces(self._part.content)
+
+
+def _place(
+    pieces: Iterator[Piece],
+    part: Part,
+    target: str | int,
+    format: str,
+    create: bool,
+    settings: Settings,
+    cancelled: Callable[[], bool],
+) -> None:
+    """The pieces are where they belong."""
+    if isinstance(target, int):
+        _pour(pieces, part, target, settings, cancelled)
+    elif create:
+        _make(pieces, part, target, format, settings, cancelled)
+    else:
+        _write(pieces, part, target, format, settings, cancelled)
+
+
+def _pour(pieces: Iterator[Piece], part: Part, target: int, settings: Settings, cancelled: Callable[[], bool]) -> None:
+    from instar_core.dataplane.coding import CodecPool
+    from instar_core.dataplane.content import blocks
+    from instar_core.dataplane.pipes import pour
+
+    with CodecPool(settings.sandbox, guarded=bool(settings.keyring)) as pool:
+        stream = blocks(pieces, pool, READ, 0, part.size)
+        try:
+            pour(stream, target, cancelled)
+        finally:
+            stream.close()
+
+
+def _make(
+    pieces: Iterator[Piece],
+    part: Part,
+    target: str,
+    format: str,
+    settings: Settings,
+    cancelled: Callable[[], bool],
+) -> None:
+    from instar_core.dataplane.fill import fill
+
+    order = Order(chains.plain(target), format, {}, settings)
+    with order.session() as session, Target(order.path) as files:
+        dialogue = order.dialogue(session, part.size)
+        open_target(files, order, dialogue)
+        fill(
+            _padded(pieces, part),
+            dialogue.geometry,
+            dialogue.converse,
+            dialogue.finish,
+            files.descriptors,
+            sparse=0,
+            fresh=not any(file.block for file in files.files),
+            cancelled=cancelled,
+            durable=False,
+            sandbox=settings.sandbox,
+            guarded=bool(settings.keyring),
+        )
+        files.commit()
+
+
+def _padded(pieces: Iterator[Piece], part: Part) -> Iterator[Piece]:
+    """The pieces, and zeros up to a whole sector."""
+    yield from pieces
+    if part.end > part.content:
+        yield Piece(part.content, part.end - part.content, True)
+
+
+def _write(
+    pieces: Iterator[Piece],
+    part: Part,
+    target: str,
+    format: str,
+    settings: Settings,
+    cancelled: Callable[[], bool],
+) -> None:
+    with (
+        Changing(target, settings, format=format) as image,
+        chains.open_chain(target, settings, "map", format=format, held=image.held) as there,
+    ):
+        have = image.member.info.virtual_size
+        if have < part.content:
+            raise InstarError("output file is smaller than input file")
+
+        def whole(unit: int) -> Iterator[Piece]:
+            yield from pieces
+            end = min(-(-part.content // unit) * unit, have)
+            if end > part.content:  # the rest of the last unit stays as it is
+                yield from stretches.pieces(there, start=part.content, length=end - part.content)
+
+        image.update(whole, sparse=0, cancelled=cancelled)
+
+
+def _never() -> bool:
+    return False
