@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 OUT = "@out"
-"""Stands for the file that a run makes; another word that begins with @ stands for the image of that name."""
+"""Stands for the file that a run makes; another word that begins with @ stands for the image of that name, or for its
+copy where the case changes it."""
 
 
 class Case(NamedTuple):
@@ -24,6 +25,11 @@ class Case(NamedTuple):
     short: bool = False
     memory: bool = False
     parses: bool = True
+    changes: tuple[str, ...] = ()
+
+
+def _change(name: str, image: str, verb: str, *words: str, also: tuple[str, ...] = ()) -> Case:
+    return Case(name, (verb, "-f", "qcow2", *words), changes=(image, *also))
 
 
 def _convert(name: str, source: str, made: str, *options: str) -> Case:
@@ -42,6 +48,9 @@ SPARSE = ("convert", "-f", "qcow2", "-O", "qcow2", "@sparse.qcow2", OUT)
 FLAT = ("-o", "subformat=monolithicFlat")
 STREAM = ("-o", "subformat=streamOptimized")
 ZSTD = ("-c", "-o", "compression_type=zstd")
+
+GROWN, SHRUNK = "+8G", "-512M"
+BASES = ("data.qcow2", "other.qcow2")
 
 CASES = (
     Case("start-python", INFO, ("python", "-c", "pass"), short=True, parses=False),
@@ -80,6 +89,15 @@ CASES = (
     _convert("chain-raw", "top.qcow2", "raw"),
     _convert("sparse-raw", "sparse.qcow2", "raw"),
     Case("convert-sparse-qcow2", SPARSE, made="qcow2"),
+    _change("snapshot-create", "data.qcow2", "snapshot", "-c", "s", "@data.qcow2"),
+    _change("snapshot-apply", "snapped.qcow2", "snapshot", "-a", "s", "@snapped.qcow2"),
+    _change("snapshot-delete", "snapped.qcow2", "snapshot", "-d", "s", "@snapped.qcow2"),
+    _change("resize-grow", "data.qcow2", "resize", "@data.qcow2", GROWN),
+    _change("resize-shrink", "data.qcow2", "resize", "--shrink", "@data.qcow2", SHRUNK),
+    _change("commit", "over.qcow2", "commit", "@over.qcow2", also=("empty.qcow2",)),
+    _change("commit-d", "over.qcow2", "commit", "-d", "@over.qcow2", also=("empty.qcow2",)),
+    _change("rebase", "thin.qcow2", "rebase", "-b", "other.qcow2", "-F", "qcow2", "@thin.qcow2", also=BASES),
+    _change("rebase-none", "thin.qcow2", "rebase", "-b", "", "@thin.qcow2", also=BASES),
     Case("memory-map-huge", MAP, answers=True, memory=True),
     Case("memory-check-huge", CHECK, answers=True, memory=True),
     Case("memory-convert-sparse", SPARSE, made="qcow2", memory=True),

@@ -71,17 +71,19 @@ def commands(case: Case, images: Images, programs: Programs, places: Sequence[st
 
     def named(words: tuple[str, ...], folder: str) -> list[str]:
         made = os.path.join(folder, f"out.{case.made}")
-        return [made if word == OUT else images.path(word[1:]) if word[:1] == "@" else word for word in words]
+        files = {f"@{name}": os.path.join(folder, name) for name in case.changes} | {OUT: made}
+        return [files.get(word) or (images.path(word[1:]) if word[:1] == "@" else word) for word in words]
 
+    copies = tuple(images.path(name) for name in case.changes)
     them = os.path.join(images.folder, "theirs")
-    found = [Command([programs.qemu_img, *named(case.words, them)], them)]
+    found = [Command([programs.qemu_img, *named(case.words, them)], them, copies=copies)]
     for place in places:
         us = os.path.join(images.folder, f"ours-{place}")
         if case.ours:
             own = [programs.python if case.ours[0] == "python" else programs.instar, *named(case.ours[1:], us)]
         else:
             own = [programs.drop_in, *named(case.words, us)]
-        found.append(Command(own, us, settings=(("INSTAR_SANDBOX", place),)))
+        found.append(Command(own, us, settings=(("INSTAR_SANDBOX", place),), copies=copies))
     return found
 
 
@@ -98,10 +100,20 @@ def verify(case: Case, theirs: Command, ours: Sequence[Command], programs: Progr
             judged = subprocess.run([*words, *outputs], capture_output=True, text=True, check=False)
             if judged.returncode:
                 raise Different((judged.stdout + judged.stderr).strip())
+        for name in case.changes:
+            changed(programs, os.path.join(command.folder, name), os.path.join(theirs.folder, name))
         if case.answers:
             with open(said[0], "rb") as one, open(output, "rb") as other:
                 if one.read() != other.read():
                     raise Different("the two programs print different answers")
+
+
+def changed(programs: Programs, ours: str, theirs: str) -> None:
+    """Both images are sound and read the same, to the end. Raises Different."""
+    for words in (("check", "-f", "qcow2", ours), ("compare", "-s", "-f", "qcow2", "-F", "qcow2", ours, theirs)):
+        judged = subprocess.run([programs.qemu_img, *words], capture_output=True, text=True, check=False)
+        if judged.returncode and "block status" not in judged.stdout:
+            raise Different((judged.stdout + judged.stderr).strip())
 
 
 def timed(case: Case, turns: Turns) -> list[Result]:

@@ -23,9 +23,11 @@ class Scale(NamedTuple):
     sparse: int = 100 * GIB
     spots: int = 512
     clusters: int = 28_000
+    disk: int = 8 * GIB
+    """Bytes of a virtual disk that is changed in place; a quarter of it is data."""
 
 
-QUICK = Scale(GIB // 4, GIB // 32, TIB // 4, 25 * GIB, 128, 7_000)
+QUICK = Scale(GIB // 4, GIB // 32, TIB // 4, 25 * GIB, 128, 7_000, GIB)
 
 
 class Images:
@@ -87,6 +89,36 @@ def sparse(images: Images, path: str) -> None:
     images.write(path, [(number * step, MIB, 1 + number % 255) for number in range(images.scale.spots)])
 
 
+def quarter(byte: int, shift: int = 0, base: str = "") -> Callable[[Images, str], None]:
+    """A maker of an image of which one MiB in four is data; its base, if it has one, lies beside it."""
+
+    def make(images: Images, path: str) -> None:
+        over = ("-b", os.path.basename(images.path(base)), "-F", "qcow2") if base else ()
+        images.create(path, images.scale.disk, *over)
+        images.write(path, [(at + shift, MIB, byte) for at in range(0, images.scale.disk, 4 * MIB)])
+
+    return make
+
+
+def snapped(images: Images, path: str) -> None:
+    """Half of the data has changed since the snapshot."""
+    quarter(7)(images, path)
+    images.run(images.programs.qemu_img, "snapshot", "-c", "s", path)
+    images.write(path, [(at, MIB, 8) for at in range(0, images.scale.disk, 8 * MIB)])
+
+
+def thin(images: Images, path: str) -> None:
+    """Hardly any data over a base that has much."""
+    images.create(path, images.scale.disk, "-b", os.path.basename(images.path("data.qcow2")), "-F", "qcow2")
+    images.write(path, [(at, MIB, 9) for at in range(0, images.scale.disk, 64 * MIB)])
+
+
+def other(images: Images, path: str) -> None:
+    """Like data.qcow2, but for half of its data."""
+    quarter(7)(images, path)
+    images.write(path, [(at, MIB, 8) for at in range(0, images.scale.disk, 8 * MIB)])
+
+
 def overlay(base: str, shift: int) -> Callable[[Images, str], None]:
     """A maker of an image over another that has changed one MiB in four."""
 
@@ -124,6 +156,12 @@ RECIPES: dict[str, Callable[[Images, str], None]] = {
     "zlib-large.qcow2": converted("mixed.raw", "qcow2", "-c", "-m", "2", "-W"),
     "zstd-large.qcow2": converted("mixed.raw", "qcow2", "-c", "-m", "2", "-W", "-o", "compression_type=zstd"),
     "stream.vmdk": converted("part.raw", "vmdk", "-o", "subformat=streamOptimized"),
+    "data.qcow2": quarter(7),
+    "other.qcow2": other,
+    "snapped.qcow2": snapped,
+    "empty.qcow2": lambda images, path: images.create(path, images.scale.disk),
+    "over.qcow2": quarter(9, MIB, "empty.qcow2"),
+    "thin.qcow2": thin,
     "middle.qcow2": overlay("mixed.qcow2", 0),
     "top.qcow2": overlay("middle.qcow2", MIB),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -28,12 +29,13 @@ class Run(NamedTuple):
 
 class Command(NamedTuple):
     """A command line, the folder that it may write into (emptied after each run), where its output goes, and what is
-    added to its environment."""
+    added to its environment. `copies` are files that it gets copies of, in its folder, before the clock runs."""
 
     words: list[str]
     folder: str
     output: str = os.devnull
     settings: tuple[tuple[str, str], ...] = ()
+    copies: tuple[str, ...] = ()
 
     def run(self, watch: Callable[[int], None] | None = None) -> Run:
         """The command has run to its end and left nothing behind. Raises Failed.
@@ -42,6 +44,11 @@ class Command(NamedTuple):
         """
         shutil.rmtree(self.folder, ignore_errors=True)
         os.mkdir(self.folder)
+        for path in self.copies:
+            words = ("cp", "--sparse=always", "--reflink=auto", path, self.folder)
+            subprocess.run(words, check=True)
+        if self.copies:
+            os.sync()  # what the copies leave to be written is not the command's
         errors = os.path.join(self.folder, "stderr")
         environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         environment.update(self.settings)
