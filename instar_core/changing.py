@@ -9,6 +9,8 @@ from __future__ import annotations
 from instar_core import chain as chains
 from instar_core import device as devices
 from instar_core import locks, unlocking
+from instar_core.errors import ErrorKind, FormatError, InstarError
+from instar_core.requests import wanted_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 SPARSE = 4096
 """Least run of zero bytes that is left out of what is written."""
+
+RECOVERIES = 4
+"""Most repairs of an image that was not closed cleanly: one may only show what else is wrong."""
 
 SYNCHRONOUS = ("writethrough", "directsync")
 DIRECT = ("none", "directsync")
@@ -50,23 +55,31 @@ class Changing:
         self.cache = cache
         self.files: list[Device] = []
         first = devices.reopen(device) if device is not None else devices.open_named(chains.plain(path))
+        # The one lock is that of the descriptor that is written to.
+        self._parsed = path, settings._replace(force_share=True), format, options
         try:
             self._hold(first)
-            own = settings._replace(force_share=True)  # the one lock is that of the descriptor that is written to
         except BaseException:
             first.close()
             self._let_go()
             raise
         try:  # from here on the first file is the member's
-            self.member: Member = chains.open_member(path, own, "write", format=format, options=options, device=first)
+            self.member = self._parse(first)
         except BaseException:
             self._let_go()
             raise
         try:
             for further in self.member.devices[1:]:
                 self._hold(further)
-        except BaseException:
+            if self.member.info.details.get("corrupt"):
+                name = self.member.format
+                raise FormatError(f"{name}: Image is corrupt; cannot be opened read/write", kind=ErrorKind.CORRUPT)
+            if self.member.info.dirty:
+                self._recover()
+        except BaseException as error:
             self.close()
+            if isinstance(error, InstarError) and error.path is None:
+                error.path = path
             raise
 
     def __enter__(self) -> Changing:
@@ -79,6 +92,39 @@ class Changing:
         """The session has ended, every file is closed and every lock gone."""
         self.member.close()
         self._let_go()
+
+    def afresh(self) -> None:
+        """The image is parsed anew: a further change builds on what the last one wrote. Locks and key stay.
+
+        Raises InstarError, also where the image does not consist of the same files any more.
+        """
+        before = self.member
+        before.close()
+        path, settings, _, options = self._parsed
+        self._parsed = path, settings._replace(qemu=False), before.format, unlocking.own(options or {})
+        self.member = self._parse(devices.reopen(self.files[0]))
+        if unlocking.key(before.info) is not None:
+            self.member.info = self.member.info._replace(codings=before.info.codings, blocked=before.info.blocked)
+        if [one.identity for one in self.member.devices] != [one.identity for one in self.files]:
+            raise InstarError("the files of the image were exchanged while it was changed", path=path)
+        for file in self.files:
+            file.refresh()
+
+    def _recover(self) -> None:
+        """An image that was not closed cleanly is sound before it is changed, where its format can be repaired; what
+        remains dirty is the plugin's to refuse."""
+        import os
+        import time
+
+        from instar_core import registry
+        from instar_core.types import Capability, Repair
+
+        for _ in range(RECOVERIES):
+            if not self.member.info.dirty or Capability.REPAIR not in registry.spec(self.member.format).capabilities:
+                return
+            if not self.apply(Repair("all", time.time_ns(), os.urandom(64))):
+                return
+            self.afresh()
 
     @property
     def held(self) -> frozenset[Any]:
@@ -93,7 +139,7 @@ class Changing:
         from instar_core.dataplane.apply import Bounds, apply
 
         member = self.member
-        bounds = Bounds(self.files, member.info.virtual_size, max(0, getattr(request, "size", 0)))
+        bounds = Bounds(self.files, member.info.virtual_size, wanted_size(request))
         edits = member.session.edits(member.format, request, runs)
         return apply(bounds.kept(edits), self.descriptors, barrier=self._barrier(), cancelled=cancelled)
 
@@ -106,11 +152,21 @@ class Changing:
         progress: Callable[[int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
         rate: int = 0,
+        wanted: Callable[[Sequence[Run]], Sequence[Run]] | None = None,
+        keep: bool = False,
+        opaque: bool = False,
+        copy_range: bool = False,
+        salvage: Callable[[int, str], None] | None = None,
     ) -> None:
         """The content of the pieces is written into the image; the rest of it stays.
 
         `pieces` is called with the unit in which content is taken (bytes), and gives pieces that ascend and come in
-        whole units. Content is encrypted where the image is. Raises InstarError.
+        whole units. Content is encrypted where the image is. `wanted` may leave out ZERO runs, in whole units, of those
+        that are found. With `keep` images that stand on this one go on standing on it; with `opaque` zeros stay zeros
+        over any backing file that the image names later. `copy_range` has the kernel move plain content, without
+        looking for zeros in it. `salvage` is told of sectors that cannot be read, and count as zeros. Raises
+        InstarError, FormatError of kind UNSUPPORTED before anything is asked for or written where the image cannot be
+        written.
         """
         import os
         import time
@@ -120,7 +176,9 @@ class Changing:
         from instar_core.types import Update
 
         member, settings = self.member, self.settings
-        request = Update(compress, time.time_ns(), os.urandom(64))
+        if member.info.blocked:
+            raise FormatError(member.info.blocked, kind=ErrorKind.UNSUPPORTED, path=member.path)
+        request = Update(compress, time.time_ns(), os.urandom(64), keep, opaque)
         dialogue = member.session.write(member.format, request)
         geometry = dialogue.geometry
         key = unlocking.key(member.info)
@@ -132,11 +190,12 @@ class Changing:
         fill(
             pieces(geometry.unit),
             geometry,
-            lambda runs: bounds.kept(dialogue.converse(runs)),
+            lambda runs: bounds.kept(dialogue.converse(runs if wanted is None else wanted(runs))),
             lambda: bounds.kept(dialogue.finish()),
             self.descriptors,
             sparse=sparse,
             fresh=False,
+            copy_range=copy_range,
             progress=progress,
             cancelled=cancelled,
             rate=rate,
@@ -144,12 +203,17 @@ class Changing:
             direct=self.cache in DIRECT,
             sandbox=settings.sandbox,
             guarded=bool(settings.keyring),
+            salvage=salvage,
         )
 
     @property
     def descriptors(self) -> list[int]:
         """The descriptors that are written to, device 0 first."""
         return [file.descriptor for file in self.files]
+
+    def _parse(self, device: Device) -> Member:
+        path, settings, format, options = self._parsed
+        return chains.open_member(path, settings, "write", format=format, options=options, device=device)
 
     def _hold(self, file: Device) -> None:
         """The file is open for writing as well, and locked."""

@@ -37,7 +37,7 @@ class Device:
         self.descriptor = descriptor
         facts = os.fstat(descriptor)
         self.block = stat.S_ISBLK(facts.st_mode)
-        self.identity = (facts.st_rdev, -1) if self.block else (facts.st_dev, facts.st_ino)
+        self.identity = _identity(facts)
         self.size = os.lseek(descriptor, 0, os.SEEK_END) if self.block else facts.st_size
         self.allocated = facts.st_blocks * SECTOR
 
@@ -57,6 +57,18 @@ class Device:
     def place(self) -> str:
         """Where the open file really lies."""
         return os.readlink(f"/proc/self/fd/{self.descriptor}")
+
+
+def _identity(facts: os.stat_result) -> tuple[int, int]:
+    return (facts.st_rdev, -1) if stat.S_ISBLK(facts.st_mode) else (facts.st_dev, facts.st_ino)
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """The identity that the file at `path` has as a Device, None where there is none."""
+    try:
+        return _identity(os.stat(path))
+    except OSError:
+        return None
 
 
 def refusal(path: str, error: OSError) -> DeviceError:

@@ -57,6 +57,9 @@ SNAPSHOTS = 65536
 BITMAPS = 65535
 """Bitmaps that one image may have: the bound of qemu."""
 
+BITMAP = GIB
+"""Most bytes that one change of a bitmap writes: qemu's bounds are 512 MiB of bits and 64 MiB of directory."""
+
 CHAIN_DEPTH = 200
 """Longest backing chain: libvirt's bound."""
 

@@ -58,6 +58,14 @@ def take(device: Device, claim: tuple[tuple[int, ...], tuple[int, ...]]) -> None
             raise _busy(device, f'Failed to get shared "{NAMES[bit]}" lock')
 
 
+def release(device: Device) -> None:
+    """Nothing is locked on the device any more by its descriptor."""
+    try:
+        fcntl.fcntl(device.descriptor, SETLK, FLOCK.pack(fcntl.F_UNLCK, 0, USED, 2 * (UNSHARED - USED), 0))
+    except OSError:
+        return  # a file system without locks
+
+
 def _taken(device: Device, byte: int) -> bool:
     answer = fcntl.fcntl(device.descriptor, GETLK, FLOCK.pack(fcntl.F_WRLCK, 0, byte, 1, 0))
     return bool(FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)

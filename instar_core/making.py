@@ -157,10 +157,9 @@ def prepare_file(device: Device, order: Order) -> None:
 
 
 def open_target(target: Target, order: Order, dialogue: Dialogue, *, create: bool = True) -> None:
-    """The files of the new image are there and empty. Without `create` the first must be there, and a raw disk keeps
-    what it holds."""
+    """The files of the new image are there and empty. Without `create` the first must be there."""
     order.check_file_options()
-    device = target.take(order.path, create=create, keep=not create and order.spec.name == "raw")
+    device = target.take(order.path, create=create)
     if not device.block and create:
         prepare_file(device, order)
     target.take_further(dialogue.geometry, keep=bool(order.values.get("keep_data_file")), given=order.given.values())

@@ -147,6 +147,7 @@ def resize(image: Image, request: Resize) -> Iterator[Edit]:
     end, before = offset + request.size, image.main.size
     yield Truncate(end)
     if how != "off" and end > before:
+        yield Barrier()  # the size is the disk's: written zeros must not make the file grow bit by bit
         yield Reserve(before, end - before, how)
     yield Barrier()
 

@@ -84,7 +84,7 @@ class Amend(NamedTuple):
 
     Secrets never are: `keys` are key slots that a key worker made of the plugin's own instar_seal for this request,
     `opened` the numbers of the key slots that the passphrase named as the old one opens, None where none was named.
-    With `force` also what cannot be undone is done.
+    With `force` also what cannot be undone is done. `below` is as in Resize, for the option size.
     """
 
     options: Mapping[str, Any]
@@ -93,6 +93,7 @@ class Amend(NamedTuple):
     force: bool = False
     time: int = 0
     entropy: bytes = bytes(64)
+    below: int | None = None
 
 
 class Update(NamedTuple):
@@ -101,23 +102,32 @@ class Update(NamedTuple):
     The answer is a dialogue as for Create: first a Geometry, then the edits that place the runs. The runs come in whole
     units, so that nothing of what was there has to be read. A plan whose Geometry has a coding is only asked for with
     `compress`.
+
+    With `keep` the images that stand on this one go on standing on it: what identifies its content stays as it is. With
+    `opaque` zeros are written such that no backing file that the image names later shows through.
     """
 
     compress: bool = False
     time: int = 0
     entropy: bytes = bytes(64)
+    keep: bool = False
+    opaque: bool = False
 
 
 class Resize(NamedTuple):
     """Request: the virtual disk has `size` bytes. What it grows by reads as zeros.
 
     `preallocation` (off, metadata, falloc, full) is for what it grows by. Whether it may shrink was asked before.
+    `below` is the size of the disk that the backing image has, None where there is none or nobody looked. `keep` is as
+    for Update.
     """
 
     size: int
     preallocation: str = "off"
     time: int = 0
     entropy: bytes = bytes(64)
+    below: int | None = None
+    keep: bool = False
 
 
 class Rebase(NamedTuple):
@@ -140,13 +150,25 @@ class Empty(NamedTuple):
 
 
 class BitmapEdit(NamedTuple):
-    """Request: a dirty bitmap is changed. `action` is add, remove, clear, enable, disable or merge.
+    """Request: a dirty bitmap is changed. `action` is add, remove, clear, enable, disable, merge, or remove-all, which
+    is about every bitmap.
 
     `granularity` (bytes, 0: the format's default) is for add. For merge the runs that follow are what is dirty in the
-    source: stretches of DATA that ascend; they may be more than one of them wide and start anywhere.
+    source: stretches of DATA that ascend; they may be more than one of them wide and start anywhere. The actions in
+    `further` follow, in their order, and all of them become current together; at most one of all is merge.
     """
 
     action: str
     name: str
     granularity: int = 0
     time: int = 0
+    further: tuple[str, ...] = ()
+
+
+def wanted_size(request: object) -> int:
+    """Bytes of the disk that a change asks for; 0 where it asks for none."""
+    if isinstance(request, Amend):
+        size = request.options.get("size")
+    else:
+        size = request.size if isinstance(request, Resize) else 0
+    return max(0, size or 0)

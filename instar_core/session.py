@@ -5,13 +5,12 @@ A session that erred, or whose stream was cut short, is destroyed and not used a
 
 from __future__ import annotations
 
-from itertools import islice
-
 import instar_sandbox
 
 from instar_core import launch, limits, validate, wire
 from instar_core.errors import ContractViolation, ErrorKind, FormatError, InstarError, SandboxError, Unusable
-from instar_core.types import Amend, BitmapEdit, Create, Empty, Rebase, Repair, Resize, SnapshotEdit, Update
+from instar_core.requests import wanted_size
+from instar_core.types import Amend, BitmapEdit, Create, Empty, LayerKind, Rebase, Repair, Resize, SnapshotEdit, Update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +125,8 @@ class FormatSession:
         """Checked extents of a window. The session can do nothing else until they are used up."""
         sizes = [device.size for device in self.devices]
         batches = (wire.unpack_extents(body) for tag, body in self._stream("map", name, layer, start, length) if tag)
-        return validate.extents(batches, start, length, info, sizes)
+        placed = layer.kind != LayerKind.BITMAP
+        return validate.extents(batches, start, length, info, sizes, placed=placed)
 
     def check(self, name: str) -> Iterator[Finding | Tally]:
         """Checked findings, and last the tally."""
@@ -148,8 +148,10 @@ class FormatSession:
 
     def edits(self, name: str, request: Change, runs: Iterable[Run] = ()) -> Iterator[Edit]:
         """The edits of a change to an existing image, together at most as long as its files, its metadata for the size
-        that it gets, and limits.UNIT more."""
-        grown = request.size // METADATA if isinstance(request, Resize) else 0
+        that it gets, limits.UNIT more, and limits.BITMAP where bits are set."""
+        grown = wanted_size(request) // METADATA
+        if isinstance(request, BitmapEdit):
+            grown = limits.BITMAP
         left = limits.UNIT + sum(device.size for device in self.devices) + grown
         rest = iter(runs)
         for tag, body in self._stream("write", name, KINDS[type(request)], request):
@@ -159,7 +161,7 @@ class FormatSession:
                     raise ContractViolation("a change is longer than the image")
                 yield from wire.unpack_edits(body)
             elif tag == wire.WANT:
-                batch = list(islice(rest, limits.BATCH))
+                batch = [run for _, run in zip(range(limits.BATCH), rest, strict=False)]
                 self.send(wire.RUNS + wire.pack_runs(batch) if batch else wire.RUNS_END)
             else:
                 raise ContractViolation("a worker answered with something else than edits")

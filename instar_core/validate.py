@@ -224,12 +224,18 @@ def findings(value: Any) -> Iterator[Finding | Tally]:
 
 
 def extents(
-    batches: Iterable[list[Extent]], start: int, length: int, info: ImageInfo, sizes: Mapping[int, int] | Sequence[int]
+    batches: Iterable[list[Extent]],
+    start: int,
+    length: int,
+    info: ImageInfo,
+    sizes: Mapping[int, int] | Sequence[int],
+    *,
+    placed: bool = True,
 ) -> Iterator[Extent]:
     """The same extents, known to ascend, touch, cover [start, start + length) and lie inside the devices.
 
     A data extent may pass the end of its device only where the format allows a short last unit, and by less than
-    limits.UNIT; what is missing reads as zeros.
+    limits.UNIT; what is missing reads as zeros. Where data is not `placed` (a bitmap's), it has no place at all.
     """
     at, end = start, start + length
     for batch in batches:
@@ -240,7 +246,10 @@ def extents(
             at += size
             if at > end:
                 raise ContractViolation(f"the map goes on past {end}, to {at}")
-            if kind == Kind.DATA:
+            if kind == Kind.DATA and not placed:
+                if offset != NOWHERE or stored or coding or skip:
+                    raise ContractViolation(f"the extent at {first} has a place, but stands for no stored bytes")
+            elif kind == Kind.DATA:
                 _place(device, offset, stored if coding else size, info, sizes)
                 if coding:
                     _coded(extent, info)

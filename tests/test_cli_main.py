@@ -175,10 +175,7 @@ def test_help_is_made_from_the_tables(name: str, verb: str | None, capsys: pytes
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["commit", "x"], "the command commit"),
         (["info", "--image-opts", "driver=raw,file.filename=x,key-secret=s"], "--image-opts with 'key-secret'"),
-        (["snapshot", "-a", "s", "x"], "snapshot --apply"),
-        (["convert", "--bitmaps", "a", "x"], "--bitmaps"),
     ],
 )
 def test_what_is_still_missing_is_refused_in_one_line(

@@ -157,8 +157,46 @@ def test_encrypted_images_are_made_read_and_given_further_passphrases(
     assert measured["required"] >= (c.folder / "image").stat().st_size - 25 * 4096
 
 
+@pytest.mark.parametrize("name", ["instar", "qemu-img"])
+def test_an_image_is_changed_in_place_under_both_names(c: Commands, name: str) -> None:
+    needs("qcow2")
+    size = len(CONTENT)
+    content = c.folder / "content"
+
+    def read() -> bytes:
+        c.good(name, "convert", "-f", "qcow2", "-O", "raw", "over", "content")
+        return content.read_bytes()
+
+    c.good(name, "convert", "-f", "raw", "-O", "qcow2", "source", "base")
+    c.good(name, "create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "over")
+    assert c.good(name, "resize", "over", "+1M") == "Image resized.\n"
+    assert read() == CONTENT + bytes(1 << 20)
+    c.good(name, "snapshot", "-c", "one", "over")
+    assert c.good(name, "bench", "-w", "-c", "3", "-s", "64k", "--pattern", "65", "over").startswith("Sending 3 write")
+    assert read()[: 3 << 16] == b"A" * (3 << 16)
+    c.good(name, "snapshot", "-a", "one", "over")
+    assert read() == CONTENT + bytes(1 << 20)
+    c.good(name, "snapshot", "-d", "one", "over")
+    assert c.good(name, "bitmap", "--add", "-g", "4k", "over", "b") == ""
+    bitmaps = json.loads(c.good(name, "info", "--output=json", "over"))["format-specific"]["data"]["bitmaps"]
+    assert bitmaps == [{"flags": ["auto"], "name": "b", "granularity": 4096}]
+    assert c.good(name, "bitmap", "--remove", "over", "b") == ""
+    assert c.good(name, "amend", "-o", "lazy_refcounts=on", "over") == ""
+    assert "lazy refcounts: true" in c.good(name, "info", "over")
+    c.good(name, "create", "-q", "-f", "qcow2", "other", str(size))
+    assert c.good(name, "rebase", "-b", "other", "-F", "qcow2", "over") == ""
+    assert read() == CONTENT + bytes(1 << 20)
+    assert c.good(name, "commit", "over") == "Image committed.\n"
+    assert read() == CONTENT + bytes(1 << 20)
+    assert c.good(name, "dd", "-f", "qcow2", "bs=1k", "count=9", "skip=2", "if=other", "of=part") == ""
+    assert (c.folder / "part").read_bytes() == CONTENT[2048:9216]
+    for image in ("over", "other", "base"):
+        assert "No errors were found" in c.good(name, "check", "-r", "all", image)
+
+
 def test_every_verb_is_in_the_tests_above() -> None:
-    assert set(VERBS) == {"amend", "check", "compare", "convert", "create", "info", "map", "measure", "snapshot"}
+    reading = {"check", "compare", "convert", "create", "info", "map", "measure"}
+    assert set(VERBS) == reading | {"amend", "bench", "bitmap", "commit", "dd", "rebase", "resize", "snapshot"}
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -25,8 +25,8 @@ LAYERS = {
 """What the modules of the contract may import of the core."""
 
 SANDBOXED = {
-    "record", "spec", "requests", "types", "errors", "limits", "hookspecs", "source", "ranges", "taken", "tally",
-    "signatures", "wire", "codecs", "luks1", "worker",
+    "record", "spec", "requests", "types", "errors", "limits", "hookspecs", "source", "bits", "ranges", "taken",
+    "tally", "signatures", "wire", "codecs", "luks1", "worker",
 }  # fmt: skip
 """What may be imported inside a sandbox; these may import one another and nothing else of the core."""
 

@@ -14,7 +14,7 @@ import pytest
 
 import instar_core as instar
 from instar_core import registry
-from instar_core.cli.main import LATER, OWN, VERBS
+from instar_core.cli.main import OWN, VERBS
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "docs" / "sample"
@@ -51,7 +51,7 @@ def test_two_commands_do_all_the_set_up():
     assert "\n" not in first + second
     assert 'pip install ".[all]" ./sandbox ./plugins/*' in first
     assert first.count("pip install") == 1
-    assert second.endswith("tox run")
+    assert "tox run" in second
 
 
 @needs_both
@@ -92,11 +92,9 @@ def test_the_plugin_shown_is_the_toy():
     assert blocks("toml")[0].strip() in (toy / "pyproject.toml").read_text()
 
 
-def test_every_command_is_named_and_what_is_missing_too():
+def test_every_command_is_named():
     rows = " ".join(line.split("|")[1] for line in README.splitlines() if line.startswith("| `"))
     assert set(re.findall(r"`(\w+)`", rows)) == {*VERBS, *OWN}
-    missing = README.partition("**Not there yet**")[2].partition("\n\n")[0]
-    assert all(f"`{verb}`" in missing for verb in LATER)
 
 
 def test_every_link_leads_somewhere():

@@ -6,7 +6,6 @@ from instar_core.cli import creating, optionlist, output, progress, values
 from instar_core.cli.fault import Fault
 from instar_core.cli.getopt import Opt, Verb
 from instar_core.cli.info import one_file
-from instar_core.types import Capability
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,55 +45,33 @@ def run(call: Call, parsed: Parsed) -> int:
     text = parsed.get("options")
     if text is None:
         raise Fault("Must specify options (-o)", usage=True)
-    values.cache(parsed.get("cache"), "writeback")
+    cache = values.cache(parsed.get("cache"), "writeback")
     format = parsed.get("format")
-    from instar_core import registry
+    from instar_core.operations import amend as operation
 
     if optionlist.wants_help(text) and format is not None:
-        output.out(option_help(_amendable(registry.spec(format))))
+        output.out(option_help(operation.amendable(format)))
         return 0
     asked = one_file(parsed)
     if optionlist.wants_help(text):
         from instar_core import chain
 
         with chain.open_member(asked.path, call.settings, "info", format=asked.format, options=asked.options) as member:
-            output.out(option_help(_amendable(registry.spec(member.format))))
+            output.out(option_help(operation.amendable(member.format)))
         return 0
-    given = dict(optionlist.pairs(text))
-    if asked.format is not None:
-        _checked(given, _amendable(registry.spec(asked.format)))
-    from instar_core.operations.amend import amend
-
     wanted = parsed.get("progress", False) and not parsed.get("quiet")
-    with progress.drawn(call, wanted=wanted, step=STEP):
-        amend(
+    with progress.drawn(call, wanted=wanted, step=STEP) as drawn:
+        operation.amend(
             asked.path,
-            given,
+            dict(optionlist.pairs(text)),
             format=asked.format,
             open_options=asked.options,
             force=parsed.get("force", False),
+            cache=cache,
             settings=call.settings,
+            progress=drawn,
         )
     return 0
-
-
-def _amendable(spec: FormatSpec) -> FormatSpec:
-    if Capability.AMEND not in spec.capabilities:
-        raise Fault(f"Format driver '{spec.name}' does not support option amendment")
-    return spec
-
-
-def _checked(given: dict[str, str], spec: FormatSpec) -> None:
-    """Raises Fault for an option that only a new image takes, and for one that does not exist."""
-    known = {option.name for option in spec.amend_options}
-    creating_only = {option.name for option in creating.options(spec)}
-    for name in given:
-        if name in known:
-            continue
-        if name in ("backing_file", "backing_fmt") and name in creating_only:
-            raise Fault("Cannot amend the backing file", "You can use 'qemu-img rebase' instead.")
-        hint = ("This option is only supported for image creation",) if name in creating_only else ()
-        raise Fault(f"Invalid parameter '{name}'", *hint)
 
 
 def option_help(spec: FormatSpec) -> str:

@@ -41,14 +41,20 @@ def run(call: Call, parsed: Parsed) -> int:
     if len(asked) > 1 and any(one.options is not None for one in asked):
         raise Later("several images with options")
     sources = [one.path for one in asked]
-    target = names.local(operands[-1])
+    into = imageopts.described(operands[-1]) if parsed.get("target_opts") else None
+    target = names.local(operands[-1]) if into is None else into.path
     arguments = dict(wishes(parsed, target_format, len(sources)), source_cache=source_cache)
-    arguments.update(source_format=asked[0].format, open_options=asked[0].options)
+    arguments.update(target_format=target_format, source_format=asked[0].format, open_options=asked[0].options)
+    if into is not None:
+        arguments.update(target_format=into.format, target_options=into.options)
     from instar_core.operations.convert import convert
 
     def warn(text: str) -> None:
         if not parsed.get("quiet"):
             output.err(f"{call.name}: warning: {printable(text)}\n")
+
+    def skipped(bitmap: str) -> None:
+        output.err(printable(f"{call.name}: warning: Skipping inconsistent bitmap '{bitmap}'") + "\n")
 
     wanted = parsed.get("progress", False) and not parsed.get("quiet")
     with progress.drawn(call, wanted=wanted, step=progress.CONVERT_STEP) as drawn:
@@ -56,13 +62,15 @@ def run(call: Call, parsed: Parsed) -> int:
             convert(
                 sources,
                 target,
-                target_format=target_format,
                 settings=call.settings,
                 progress=drawn,
                 warn=warn,
+                skipped=skipped,
                 **arguments,
             )
         except InstarError as error:
+            if into is not None and error.path == target:
+                error.path = operands[-1]
             if not at_target(error, sources, target) or parsed.get("no_create"):
                 raise
             hint = error.hint.split("\n") if error.hint else ()
@@ -98,35 +106,23 @@ def consistent(parsed: Parsed) -> None:
         raise Fault("--target-is-zero requires use of -n flag")
     if given.get("image_opts") and given.get("format"):
         raise Fault("--image-opts and --format are mutually exclusive")
-    for key, name in (("target_opts", "--target-image-opts"), ("bitmaps", "--bitmaps")):
-        if given.get(key):
-            raise Later(name)
+    if given.get("target_opts") and "target_format" in given:
+        raise Fault("--image-opts and --format are mutually exclusive")
 
 
 def wishes(parsed: Parsed, target_format: str, sources: int) -> dict[str, Any]:
-    """The arguments of the operation, checked against the format of the target."""
+    """The arguments of the operation, checked against the format of a new target."""
     given = parsed.values
-    spec = creating.target(target_format)
     create = not given.get("no_create")
-    options = creating.checked(given.get("options"), spec) if create else {}
-    backing = options.pop("backing_file", given.get("backing"))
-    backing_format = options.pop("backing_fmt", given.get("backing_format"))
     if given.get("snapshot") is not None and sources > 1:
         raise Fault("No support for concatenating multiple snapshot")
+    options = making(parsed, target_format) if create else {}
+    backing = options.pop("backing_file", given.get("backing"))
+    backing_format = options.pop("backing_fmt", given.get("backing_format"))
     if backing is not None and sources > 1:
         raise Fault("Having a backing file for the target makes no sense when concatenating multiple input images")
-    if create:
-        creating.backable(spec, backing, backing_format)
     if backing is not None and create and backing_format is None:
         raise Fault("Use of backing file requires explicit backing format")
-    if given.get("compress"):
-        if Capability.COMPRESS not in spec.capabilities:
-            raise Fault("Compression not supported for this file format")
-        if options.get("encryption", "off") in TRUE or "encrypt.format" in options:
-            raise Fault("Compression and encryption not supported at the same time")
-        if options.get("preallocation", "off") != "off":
-            raise Fault("Compression and preallocation not supported at the same time")
-    options.pop("size", None)
     sparse = given.get("sparse", SPARSE)
     return {
         "source_format": given.get("format"),
@@ -144,4 +140,24 @@ def wishes(parsed: Parsed, target_format: str, sources: int) -> dict[str, Any]:
         "out_of_order": bool(given.get("out_of_order")),
         "salvage": bool(given.get("salvage")),
         "rate": given.get("rate", 0),
+        "bitmaps": bool(given.get("bitmaps")),
+        "skip_broken_bitmaps": bool(given.get("skip_broken")),
     }
+
+
+def making(parsed: Parsed, target_format: str) -> dict[str, str]:
+    """The options of a new target. Raises Fault for those that its format does not have."""
+    given = parsed.values
+    spec = creating.target(target_format)
+    options = creating.checked(given.get("options"), spec)
+    backing = options.get("backing_file", given.get("backing"))
+    creating.backable(spec, backing, options.get("backing_fmt", given.get("backing_format")))
+    if given.get("compress"):
+        if Capability.COMPRESS not in spec.capabilities:
+            raise Fault("Compression not supported for this file format")
+        if options.get("encryption", "off") in TRUE or "encrypt.format" in options:
+            raise Fault("Compression and encryption not supported at the same time")
+        if options.get("preallocation", "off") != "off":
+            raise Fault("Compression and preallocation not supported at the same time")
+    options.pop("size", None)
+    return options

@@ -5,6 +5,7 @@ from __future__ import annotations
 from instar_core.cli import imageopts, names, output, values
 from instar_core.cli.fault import Fault, Later
 from instar_core.cli.getopt import Opt, Verb
+from instar_core.errors import DeviceError
 from instar_core.sizes import HIGHEST
 
 TYPE_CHECKING = False
@@ -88,20 +89,27 @@ def run(call: Call, parsed: Parsed) -> int:
         source = asked.path
     elif parsed.get("format", "raw") != "raw":
         raise Later("dd of another format than raw from standard input")
-    dd(
-        source,
-        names.local(given["of"]) if "of" in given else 1,
-        block=given.get("bs", 512),
-        count=given.get("count"),
-        skip=given.get("skip", 0),
-        size=given.get("osize"),
-        source_size=given.get("isize"),
-        source_format=asked.format if asked else None,
-        target_format=target_format,
-        snapshot=parsed.get("snapshot"),
-        open_options=asked.options if asked else None,
-        create=not parsed.get("no_create", False),
-        settings=call.settings,
-        warn=lambda text: output.err(f"{call.name}: {text}\n"),
-    )
+    target = names.local(given["of"]) if "of" in given else 1
+    try:
+        dd(
+            source,
+            target,
+            block=given.get("bs", 512),
+            count=given.get("count"),
+            skip=given.get("skip", 0),
+            size=given.get("osize"),
+            source_size=given.get("isize"),
+            source_format=asked.format if asked else None,
+            target_format=target_format,
+            snapshot=parsed.get("snapshot"),
+            open_options=asked.options if asked else None,
+            create=not parsed.get("no_create", False),
+            settings=call.settings,
+            warn=lambda text: output.err(f"{call.name}: {text}\n"),
+        )
+    except DeviceError as error:
+        if error.path != target or source == target:
+            raise
+        hint = error.hint.split("\n") if error.hint else ()
+        raise Fault(f"{target}: error while creating output image: {error.message}", *hint) from error
     return 0

@@ -149,7 +149,7 @@ def named(options: Sequence[Opt], name: str) -> list[Opt]:
     exact = [option for option in fits if option.name == name]
     if exact:
         return exact
-    alike = {(option.key, option.letter, option.value != "") for option in fits}
+    alike = {(option.key, option.letter, option.value != "", option.read) for option in fits}
     return fits[:1] if len(alike) == 1 else fits
 
 

@@ -17,12 +17,26 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Final, NoReturn
 
-VERBS: Final = ("amend", "check", "compare", "convert", "create", "info", "map", "measure", "resize", "snapshot")
+VERBS: Final = (
+    "amend",
+    "bench",
+    "bitmap",
+    "check",
+    "commit",
+    "compare",
+    "convert",
+    "create",
+    "dd",
+    "info",
+    "map",
+    "measure",
+    "rebase",
+    "resize",
+    "snapshot",
+)
 """Verbs of qemu-img that there are."""
 OWN: Final = ("config", "formats", "sandbox")
 """Verbs that qemu-img does not have; they exist under the name instar only."""
-LATER: Final = ("bench", "bitmap", "commit", "dd", "rebase")
-"""Verbs of qemu-img that are still missing."""
 
 COLLECTED: Final = 50_000
 """Objects after which garbage is looked for: more than the modules of a short command make, which are no garbage."""
@@ -98,8 +112,6 @@ def start(call: Call, words: list[str]) -> int:
         raise Fault("Not enough arguments", usage=True)
     verb = rest[0]
     if verb not in VERBS and (call.qemu or verb not in OWN):
-        if verb in LATER:
-            raise Fault(f"the command {verb} is not supported yet")
         raise Fault(f"Command not found: {verb}", usage=True)
     return _run(call._replace(verb=verb), rest[1:], values)
 

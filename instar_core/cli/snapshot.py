@@ -1,9 +1,9 @@
-"""instar snapshot: lists, makes and deletes internal snapshots."""
+"""instar snapshot: lists, makes, deletes and applies internal snapshots."""
 
 from __future__ import annotations
 
 from instar_core.cli import output, values
-from instar_core.cli.fault import Fault, Later
+from instar_core.cli.fault import Fault
 from instar_core.cli.getopt import Opt, Verb
 from instar_core.cli.info import one_file
 from instar_core.errors import UsageError
@@ -47,7 +47,7 @@ VERB = Verb(
             "a",
             "apply",
             "SNAPSHOT",
-            ("apply named snapshot to the base (not supported yet)",),
+            ("apply named snapshot to the base",),
             _mode("apply"),
             True,
         ),
@@ -71,25 +71,20 @@ VERB = Verb(
 def run(call: Call, parsed: Parsed) -> int:
     """The snapshots are printed, or changed."""
     asked = one_file(parsed)
-    if asked.options is not None:
-        raise Later("snapshot of an image with options")
     path = asked.path
     mode, name = parsed.get("mode", ("list", ""))
-    if mode == "apply":
-        raise Later("snapshot --apply")
     if mode != "list" and parsed.get("share"):
         raise UsageError("force-share=on can only be used with read-only images", path=path)
     from instar_core.operations import snapshot
 
-    format = asked.format
     if mode == "list":
         from instar_core.cli.render import snapshots as render
 
-        found = snapshot.list_(path, format=format, settings=call.settings)
+        found = snapshot.list_(path, format=asked.format, open_options=asked.options, settings=call.settings)
         if found:
             lines = ["Snapshot list:", *render.table(found, plain=call.settings.ignore_quirks)]
             output.out("\n".join(lines) + "\n")
         return 0
-    act = snapshot.create if mode == "create" else snapshot.delete
-    act(path, name, format=format, settings=call.settings)
+    act = {"create": snapshot.create, "delete": snapshot.delete, "apply": snapshot.apply}[mode]
+    act(path, name, format=asked.format, open_options=asked.options, settings=call.settings)
     return 0

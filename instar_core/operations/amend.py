@@ -5,23 +5,26 @@ from __future__ import annotations
 import os
 import time
 
-from instar_core import chain as chains
-from instar_core import device as devices
-from instar_core import locks, options, registry, unlocking
+from instar_core import options, registry, unlocking
+from instar_core.changing import Changing
 from instar_core.errors import ErrorKind, InstarError, UsageError
-from instar_core.operations.repair import same_file
+from instar_core.operations.resize import consistent, prepared
+from instar_core.results import Progress
 from instar_core.settings import DEFAULTS
 from instar_core.types import Amend, Capability
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from instar_core.chain import Member
     from instar_core.settings import Settings
+    from instar_core.types import FormatSpec
 
 NEW, OLD = "new-secret", "old-secret"
+BACKING = ("backing_file", "backing_fmt")
+"""Options that a new image takes, and that rebase changes."""
 
 
 def amend(
@@ -31,48 +34,66 @@ def amend(
     format: str | None = None,
     open_options: Mapping[str, Any] | None = None,
     force: bool = False,
+    cache: str = "writeback",
     settings: Settings = DEFAULTS,
+    progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> None:
     """The image at `path` has these options, texts as a user types them, from now on.
 
     With `force` also what cannot be undone is done. Secrets are named by their ids in settings.keyring. A stop at any
-    point leaves the old or the new state. Raises InstarError, of kind UNSUPPORTED where the format cannot be amended.
+    point leaves the old state or the new one, or that between two of several options, with at most leaked clusters.
+    Raises InstarError, of kind UNSUPPORTED where the format cannot be amended.
     """
-    from instar_core.dataplane.apply import apply
-
-    opened = settings._replace(force_share=True)  # the one lock is that of the descriptor that is written to
-    writable = devices.open_named(chains.plain(path), write=True)
-    try:
-        locks.take(writable, locks.CHANGE)
-        with chains.open_member(path, opened, "write", format=format, options=open_options) as member:
-            header = 1 if (open_options or {}).get(chains.HEADER) else 0
-            if header:
-                writable.close()
-                writable = devices.open_named(chains.plain(str((open_options or {})[chains.HEADER])), write=True)
-                locks.take(writable, locks.CHANGE)
-            same_file(member.devices[header], writable)
-            request = _request(member, given, force, settings)
-            targets = [writable.descriptor] * (header + 1)
-            apply(member.session.edits(member.format, request), targets)
-    finally:
-        writable.close()
+    if format is not None:
+        checked(given, amendable(format))
+    with Changing(path, settings, format=format, options=open_options, cache=cache) as image:
+        values = _values(image.member, given)
+        secrets = {suffix: _taken(values, suffix) for suffix in (NEW, OLD)}
+        size = values.get("size")
+        below = None
+        if isinstance(size, int) and size:
+            consistent(image.member)
+            before = image.member.info.virtual_size
+            below = prepared(image, before, open_options, settings, cancelled) if size > before else None
+        request = Amend(values, None, None, force, time.time_ns(), os.urandom(64), below)
+        image.apply(_keyed(image.member, request, secrets, settings), cancelled=cancelled)
+        if progress is not None:
+            progress(Progress("amend", 1, 1))
 
 
-def _request(member: Member, given: Mapping[str, str], force: bool, settings: Settings) -> Amend:
-    """The request, its key slots made. Raises InstarError."""
-    spec = registry.spec(member.format)
+def amendable(format: str) -> FormatSpec:
+    """The specification of a format whose images can be amended. Raises InstarError."""
+    spec = registry.spec(format)
     if Capability.AMEND not in spec.capabilities:
-        raise InstarError(
-            f"Format driver '{member.format}' does not support option amendment", kind=ErrorKind.UNSUPPORTED
-        )
+        raise InstarError(f"Format driver '{format}' does not support option amendment", kind=ErrorKind.UNSUPPORTED)
+    return spec
+
+
+def checked(given: Mapping[str, str], spec: FormatSpec) -> None:
+    """Raises UsageError for an option that only a new image takes, and for one that does not exist."""
+    known = {option.name for option in spec.amend_options}
+    creating_only = {option.name for option in options.table(spec)}
+    for name in given:
+        if name in BACKING and name in creating_only:
+            raise UsageError("Cannot amend the backing file", hint="You can use 'qemu-img rebase' instead.")
+        if name not in known:
+            hint = "This option is only supported for image creation" if name in creating_only else ""
+            raise UsageError(f"Invalid parameter '{name}'", hint=hint)
+
+
+def _values(member: Member, given: Mapping[str, str]) -> dict[str, Any]:
+    """The options by their types. Raises InstarError."""
+    spec = amendable(member.format)
     if member.info.encrypted and unlocking.key(member.info) is None:
         raise InstarError(member.info.blocked, path=member.path)
-    for name in given:
-        if not any(option.name == name for option in spec.amend_options):
-            raise UsageError(f"Invalid parameter '{name}'")
-    values = {o.name: options.parse_value(o, given[o.name]) for o in spec.amend_options if o.name in given}
-    new, old = (_taken(values, suffix) for suffix in (NEW, OLD))
-    request = Amend(values, None, None, force, time.time_ns(), os.urandom(64))
+    checked(given, spec)
+    return {o.name: options.parse_value(o, given[o.name]) for o in spec.amend_options if o.name in given}
+
+
+def _keyed(member: Member, request: Amend, secrets: Mapping[str, str | None], settings: Settings) -> Amend:
+    """The request with the key slots that it needs made. Raises InstarError."""
+    new, old = secrets[NEW], secrets[OLD]
     if old is not None:
         from instar_core import keys
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from instar_core import chain as chains
+from instar_core import device as devices
 from instar_core import merge, stretches
 from instar_core.changing import Changing
+from instar_core.completing import Rest
 from instar_core.errors import InstarError, UsageError
 from instar_core.making import Order, open_target
 from instar_core.operations import layers
@@ -111,11 +113,8 @@ def _tell(part: Part, name: str, warn: Callable[[str], None] | None) -> None:
 
 
 def _refuse_self(top: Member, target: str) -> None:
-    try:
-        facts = os.stat(target)
-    except OSError:
-        return
-    if any(device.identity == (facts.st_dev, facts.st_ino) for member in top.members() for device in member.devices):
+    itself = devices.identity(target)
+    if any(device.identity == itself for member in top.members() for device in member.devices):
         raise UsageError(f"'{target}' is one of the files that are copied", path=target)
 
 
@@ -236,21 +235,10 @@ def _write(
     settings: Settings,
     cancelled: Callable[[], bool],
 ) -> None:
-    with (
-        Changing(target, settings, format=format) as image,
-        chains.open_chain(target, settings, "map", format=format, held=image.held) as there,
-    ):
-        have = image.member.info.virtual_size
-        if have < part.content:
+    with Changing(target, settings, format=format) as image, Rest(image) as rest:
+        if image.member.info.virtual_size < part.content:
             raise InstarError("output file is smaller than input file")
-
-        def whole(unit: int) -> Iterator[Piece]:
-            yield from pieces
-            end = min(-(-part.content // unit) * unit, have)
-            if end > part.content:  # the rest of the last unit stays as it is
-                yield from stretches.pieces(there, start=part.content, length=end - part.content)
-
-        image.update(whole, sparse=0, cancelled=cancelled)
+        image.update(lambda unit: rest.behind(pieces, part.content, unit), sparse=0, cancelled=cancelled)
 
 
 def _never() -> bool:

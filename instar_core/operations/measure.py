@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from instar_core import chain as chains
 from instar_core import merge
+from instar_core.bitmapcopy import BITMAPPED
 from instar_core.errors import ErrorKind, InstarError, UsageError
 from instar_core.making import Order
 from instar_core.operations import layers
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from instar_core.chain import Member
     from instar_core.settings import Settings
     from instar_core.types import Geometry, Layer
-
-
-BITMAPPED = ("qcow2", "parallels")
-"""Formats whose images may have dirty bitmaps."""
 
 MEASURED_BY_QEMU = ("raw", "qcow2", "luks")
 """Formats that qemu-img measures."""

@@ -12,7 +12,7 @@ from instar_core.errors import ErrorKind, InstarError
 from instar_core.operations.check import CHECKING, UNREPAIRED_BY_QEMU, examine
 from instar_core.results import CheckReport
 from instar_core.settings import DEFAULTS
-from instar_core.types import Capability, Repair, Severity
+from instar_core.types import Capability, Repair, Role, Severity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from instar_core.types import Finding
 
 MODES = ("leaks", "all")
+ROUNDS = 8
+"""Most plans for one repair: what is wrong may only be seen when something else is right."""
 
 
 class Mended:
@@ -62,11 +64,12 @@ def repair(
     """The image at `path` has no leaks (`mode` leaks) or nothing wrong (all) any more that its format can mend; what a
     check finds then, with the counts of what was mended.
 
-    `on_finding` is told the findings of the check before; `mended` is called between mending and the last check, if
-    there was anything to mend. A stop at any point leaves an image that is no worse. Raises InstarError, of kind
-    UNSUPPORTED where the format cannot mend.
+    `on_finding` is told the findings of the check before and of that after; `mended` is called between mending and the
+    last check, if there was anything to mend. A stop at any point leaves an image that is no worse. Raises InstarError,
+    of kind UNSUPPORTED where the format cannot mend.
     """
-    options = {**(open_options or {}), **CHECKING, "repair": mode}
+    plain = {**(open_options or {}), **CHECKING}
+    options = {**plain, "repair": mode}
     opened = settings._replace(force_share=True)  # the one lock is that of the descriptor that is written to
     writable = devices.open_named(chains.plain(path), write=True)
     try:
@@ -79,15 +82,26 @@ def repair(
                 raise InstarError("This image format does not support repairs", kind=ErrorKind.UNSUPPORTED)
             first = examine(top, found.note, settings)
             name = top.format
+            marked = top.info.dirty or top.info.details.get("corrupt")
+        if not found.wanted and not marked:
+            return first
+        for _ in range(ROUNDS):
+            _mend(path, name, Repair(mode, time.time_ns(), os.urandom(64)), writable, opened, options)
+            again = Mended(mode, None)
+            with chains.open_chain(path, opened, "check", format=name, options=plain) as top:
+                last = examine(top, again.note, settings)
+            if not again.wanted or (again.leaks, again.corruptions) == (found.leaks, found.corruptions):
+                break
         if not found.wanted:
             return first
-        _mend(path, name, Repair(mode, time.time_ns(), os.urandom(64)), writable, opened, options)
+        if mended is not None:
+            mended(first._replace(leaks_fixed=found.leaks, corruptions_fixed=found.corruptions))
+        if on_finding is not None and (last.corruptions or last.leaks or last.errors):
+            with chains.open_chain(path, opened, "check", format=name, options=plain) as top:
+                last = examine(top, on_finding, settings)
+        return last._replace(leaks_fixed=found.leaks, corruptions_fixed=found.corruptions)
     finally:
         writable.close()
-    if mended is not None:
-        mended(first._replace(leaks_fixed=found.leaks, corruptions_fixed=found.corruptions))
-    with chains.open_chain(path, settings, "check", format=name, options={**(open_options or {}), **CHECKING}) as top:
-        return examine(top, None, settings)._replace(leaks_fixed=found.leaks, corruptions_fixed=found.corruptions)
 
 
 def same_file(parsed: Device, writable: Device) -> None:
@@ -103,4 +117,13 @@ def _mend(
 
     with chains.open_member(path, settings, "write", format=format, options=options) as member:
         same_file(member.devices[0], writable)
-        apply(member.session.edits(format, request), [writable.descriptor])
+        files = [writable]
+        try:
+            if any(reference.role == Role.EXTENT for reference in member.info.references):
+                for file in member.devices[1:]:
+                    files.append(devices.reopen(file, write=True))
+                    locks.take(files[-1], locks.CHANGE)
+            apply(member.session.edits(format, request), [file.descriptor for file in files])
+        finally:
+            for file in files[1:]:
+                file.close()

@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import time
 
-from instar_core import registry
+from instar_core import chain as chains
+from instar_core import registry, stretches
 from instar_core.changing import Changing
 from instar_core.errors import ErrorKind, InstarError, UsageError
 from instar_core.settings import DEFAULTS
-from instar_core.types import Capability, Resize
+from instar_core.types import Capability, Kind, Layer, Resize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from instar_core.chain import Member
     from instar_core.settings import Settings
 
 MODES = ("off", "metadata", "falloc", "full")
-UNRESIZED_BY_QEMU = frozenset({"vmdk", "vhdx", "vpc", "vdi", "parallels"})
+UNRESIZED_BY_QEMU = frozenset({"vmdk", "vhdx", "vpc", "vdi", "parallels", "qcow"})
 """Formats that qemu-img does not resize."""
 
 
@@ -57,8 +59,60 @@ def resize(
         hidden = settings.as_qemu and member.format in UNRESIZED_BY_QEMU
         if hidden or Capability.RESIZE not in registry.spec(member.format).capabilities:
             raise InstarError("Image format driver does not support resize", kind=ErrorKind.UNSUPPORTED)
-        image.apply(Resize(wanted, preallocation, time.time_ns(), os.urandom(64)), cancelled=cancelled)
+        consistent(member)
+        below = prepared(image, before, open_options, settings, cancelled) if wanted > before else None
+        image.apply(Resize(wanted, preallocation, time.time_ns(), os.urandom(64), below), cancelled=cancelled)
         return wanted
+
+
+def consistent(member: Member) -> None:
+    """Raises InstarError where the image has a bitmap that says nothing certain."""
+    for bitmap in member.info.bitmaps:
+        if "in-use" in bitmap.flags:
+            raise InstarError(
+                f"Bitmap '{bitmap.name}' is inconsistent and cannot be used",
+                kind=ErrorKind.REFUSED,
+                hint="Try block-dirty-bitmap-remove to delete this bitmap from disk",
+            )
+
+
+def prepared(
+    image: Changing,
+    size: int,
+    options: Mapping[str, Any] | None,
+    settings: Settings,
+    cancelled: Callable[[], bool] | None,
+) -> int | None:
+    """The size of the disk below, None where there is none. The image, whose disk has `size` bytes, is ready to grow.
+
+    What its last unit reads as is its own then, plainly stored with zeros behind the end of the disk: where the unit is
+    encoded, or below's, only its content as a whole can be written.
+    """
+    member = image.member
+    cluster = member.info.cluster_size
+    cut = bool(cluster and size % cluster) and Capability.UPDATE in registry.spec(member.format).capabilities
+    reference = member.reference()
+    if reference is None and not (cut and member.info.codings):
+        return None
+    held = image.held
+    with chains.open_chain(member.path, settings, "map", format=member.format, options=options, held=held) as top:
+        if top.devices[0].identity not in held:
+            raise InstarError("the image was exchanged while it was opened", path=member.path)
+        below = top.backing.info.virtual_size if top.backing is not None else None
+        start = size // cluster * cluster if cluster else size
+        if cut and _unwritten(top, start, size, below):
+            image.update(
+                lambda unit: stretches.pieces(top, start=start, length=size - start), sparse=0, cancelled=cancelled
+            )
+            image.afresh()
+    return below
+
+
+def _unwritten(top: Member, start: int, end: int, below: int | None) -> bool:
+    """Whether the image has no plain content of its own in a part of this stretch that does not read as zeros."""
+    through = below is not None and below > end
+    extents = list(top.session.map(top.format, top.info, Layer(), start, end - start))
+    return any(extent.coding or (extent.kind == Kind.ABSENT and through) for extent in extents)
 
 
 class NotAsked(UsageError):

@@ -42,6 +42,8 @@ NEEDED = {
     Capability.ENCRYPT: ("instar_unlock",),
     Capability.UPDATE: ("instar_write",),
     Capability.RESIZE: ("instar_write",),
+    Capability.REBASE: ("instar_write", "instar_info"),
+    Capability.EMPTY: ("instar_write", "instar_info"),
     Capability.AMEND: ("instar_write",),
     Capability.REPAIR: ("instar_check", "instar_write"),
 }
@@ -58,7 +60,7 @@ PURE = frozenset((
 CORE_PACKAGE = "instar_core"
 CORE_NAMES = (
     "types", "errors", "limits", "hookspecs", "source", "record", "signatures", "codecs", "luks1", "ranges", "taken",
-    "tally",
+    "tally", "bits",
 )  # fmt: skip
 CORE = tuple(f"{CORE_PACKAGE}.{name}" for name in CORE_NAMES)
 """Modules of the core that a plugin may import: the contract, and tools made for plugins."""

@@ -51,13 +51,13 @@ class RecordingDevice:
     def do(self, step: Step) -> None:
         """The step is done and remembered."""
         self.steps.append(step)
-        _do(self.files, step)
+        play(self.files, step)
 
     def prefix(self, count: int) -> list[Disk]:
         """The files as they were after so many steps."""
         files = [disk.copy() for disk in self.base]
         for step in self.steps[:count]:
-            _do(files, step)
+            play(files, step)
         return files
 
     def cut(self, count: int, random: Random) -> list[Disk]:
@@ -71,11 +71,11 @@ class RecordingDevice:
         for step in self.steps[safe:count]:
             fate = random.randrange(3)
             if fate == 0:
-                _do(files, step)
+                play(files, step)
             elif fate == 1 and step.what == "write":
-                for piece in _sectors(step):
+                for piece in sectors(step):
                     if random.random() < 0.5:
-                        _do(files, piece)
+                        play(files, piece)
         return files
 
     def barriers(self) -> list[int]:
@@ -83,7 +83,8 @@ class RecordingDevice:
         return [at for at, step in enumerate(self.steps) if step.what == "barrier"]
 
 
-def _sectors(step: Step) -> Iterator[Step]:
+def sectors(step: Step) -> Iterator[Step]:
+    """The write, sector by sector: a power cut may leave any of them."""
     at = 0
     while at < len(step.data):
         some = SECTOR - (step.offset + at) % SECTOR
@@ -91,7 +92,8 @@ def _sectors(step: Step) -> Iterator[Step]:
         at += some
 
 
-def _do(files: list[Disk], step: Step) -> None:
+def play(files: list[Disk], step: Step) -> None:
+    """The step is done to the files."""
     if step.what == "write":
         files[step.device].write(step.offset, step.data)
     elif step.what == "zero":

@@ -25,6 +25,12 @@ def pytest_collection_modifyitems(items):
 class Programs(foreign.Programs):
     format = "parallels"
 
+    def io(self, path, *commands):
+        """qemu-io, by whose words the disk is written and read."""
+        given = [part for command in commands for part in ("-c", command)]
+        done = self.run(self.qemu("qemu-io"), "-f", self.format, *given, path)
+        assert b"verification failed" not in done.stdout
+
     def recent(self):
         """Skips where qemu-img is older than 11.1, which checks this format more closely than those before it."""
         said = self.run(self.qemu("qemu-img"), "--version").stdout.decode()

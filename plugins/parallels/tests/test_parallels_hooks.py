@@ -11,7 +11,7 @@ from instar_parallels import SPEC, hooks
 from instar_parallels.check import copies
 from instar_parallels.opening import open_disk
 
-from instar_core.errors import ContractViolation, FormatError
+from instar_core.errors import FormatError
 from instar_core.source import Image, bytes_source
 from instar_core.types import Amend, Create, Extent, Kind, Layer, LayerKind, ProbeView, Severity, Span
 
@@ -300,11 +300,50 @@ def test_sizes_that_do_not_go_are_refused(size, cluster, message):
     assert str(caught.value) == message
 
 
+def test_a_bitmap_maps_what_is_dirty_as_data_and_the_rest_as_zeros():
+    base = B.build([0, None, None, None])
+    bits = bytes([0b00000110, 0x80, 0x01]).ljust(len(base) // 1, b"\0")
+    stored = B.extended(base, B.bitmap(512, 8, [len(base) // 512]), B.END, before=1)
+    data = stored[: len(base)] + bits[: len(stored) - len(base)][:512] + stored[len(base) + 512 :]
+    data = data[: len(base) + 3] + bytes(61) + data[len(base) + 64 :]
+    (name,) = [one.name for one in hooks.instar_info(image(data)).bitmaps]
+
+    def mapped(start, length):
+        found = list(hooks.instar_map(image(data), Layer(LayerKind.BITMAP, name), Span(start, length)))
+        return [(each.start, each.length, each.kind, each.offset) for each in found]
+
+    dirty, clean, granule = Kind.DATA, Kind.ZERO, 4096
+    assert mapped(0, 512 * 512) == [
+        (0, granule, clean, -1),
+        (granule, 2 * granule, dirty, -1),
+        (3 * granule, 12 * granule, clean, -1),
+        (15 * granule, 2 * granule, dirty, -1),
+        (17 * granule, 47 * granule, clean, -1),
+    ]
+    assert mapped(512, granule) == [(512, granule - 512, clean, -1), (granule, 512, dirty, -1)]
+    whole = B.extended(base, B.bitmap(512, 8, [1]), B.END)
+    (name,) = [one.name for one in hooks.instar_info(image(whole)).bitmaps]
+    (one,) = hooks.instar_map(image(whole), Layer(LayerKind.BITMAP, name), Span(0, 512 * 512))
+    assert (one.length, one.kind) == (512 * 512, dirty)
+
+
+@pytest.mark.parametrize("state", [0, 0x746F6E59])
+def test_a_bitmap_that_was_not_kept_up_to_date_is_not_read(state):
+    """quirk("parallels-stale-bitmaps")"""
+    data = B.changed(B.extended(B.build([0, None, None, None]), B.bitmap(512, 8, [1]), B.END), "in_use", state)
+    ((name, _, flags),) = hooks.instar_info(image(data)).bitmaps
+    assert flags == ("in-use",)
+    with pytest.raises(FormatError, match="inconsistent"):
+        list(hooks.instar_map(image(data), Layer(LayerKind.BITMAP, name), Span(0, 512)))
+
+
 def test_other_layers_and_other_changes_are_refused():
     data = B.build([0])
-    with pytest.raises(FormatError, match="only the active content"):
+    with pytest.raises(FormatError, match="no content but the active one"):
+        list(hooks.instar_map(image(data), Layer(LayerKind.SNAPSHOT, "1"), Span(0, 1)))
+    with pytest.raises(FormatError, match="Dirty bitmap '1' not found"):
         list(hooks.instar_map(image(data), Layer(LayerKind.BITMAP, "1"), Span(0, 1)))
-    with pytest.raises(ContractViolation):
+    with pytest.raises(FormatError, match="have no such change"):
         list(hooks.instar_write(image(data), Amend({}), iter(())))
 
 

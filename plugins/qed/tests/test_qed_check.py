@@ -142,7 +142,14 @@ def test_a_repair_of_all_leaves_what_qemus_leaves(name, tmp_path, builder, progr
     path = tmp_path / "disk.qed"
     path.write_bytes(data)
     programs.img("check", "-f", "qed", "-r", "all", path, check=False)
-    assert mended == path.read_bytes()
+    if programs.answer("check", path, check=False).get("leaks") and len(mended) < len(data):
+        # qemu frees no leak.
+        theirs_reads = programs.content(path)
+        path.write_bytes(mended)
+        assert programs.content(path) == theirs_reads
+        assert programs.img("check", "-f", "qed", path).returncode == 0
+    else:
+        assert mended == path.read_bytes()
     wanted = {finding.repairable for finding in findings(subject, mended)[0]}
     assert True not in wanted, "a second check finds something that could be mended"
 
@@ -151,10 +158,10 @@ def test_a_repair_of_all_leaves_what_qemus_leaves(name, tmp_path, builder, progr
 def test_a_sound_image_that_needs_a_check_needs_none_after_a_repair(mode, builder, subject, mend):
     data = builder.build(SIZE, {0: builder.DATA, 5: builder.DATA}, features=builder.NEED_CHECK, gap=[5])
     (leak, note), _ = findings(subject, data)
-    assert (leak.severity, leak.count, leak.repairable) == (Severity.LEAK, 1, False)
+    assert (leak.severity, leak.count, leak.repairable) == (Severity.LEAK, 1, True)
     assert (note.severity, note.repairable) == (Severity.NOTE, True)
     mended, _ = mend(data, Repair(mode))
-    assert mended == builder.build(SIZE, {0: builder.DATA, 5: builder.DATA}, gap=[5])
+    assert mended == builder.build(SIZE, {0: builder.DATA, 5: builder.DATA})
 
 
 def test_a_repair_of_leaks_alone_takes_no_mapping_away(builder, mend):

@@ -24,6 +24,12 @@ def pytest_collection_modifyitems(items):
 class Programs(foreign.Programs):
     format = "vdi"
 
+    def io(self, path, *commands):
+        """qemu-io, by whose words the disk is written and read."""
+        given = [part for command in commands for part in ("-c", command)]
+        done = self.run(self.qemu("qemu-io"), "-f", self.format, *given, path)
+        assert b"verification failed" not in done.stdout
+
     def check(self, path):
         """Exit code and finding lines of qemu-img check."""
         done = self.img("check", "-f", "vdi", path, check=False)

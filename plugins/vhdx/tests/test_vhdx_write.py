@@ -278,7 +278,7 @@ def test_the_table_of_a_huge_image_is_put_in_small_pieces():
     assert total > 128 * MIB
 
 
-def test_only_creating_and_repairing_is_possible(tmp_path, host):
+def test_a_change_that_vhdx_does_not_have_is_refused(tmp_path, host):
     host.create(tmp_path / "disk.vhdx", MIB)
-    with host.Opened(tmp_path / "disk.vhdx") as opened, pytest.raises(FormatError, match="can only create and repair"):
+    with host.Opened(tmp_path / "disk.vhdx") as opened, pytest.raises(FormatError, match="has no such change"):
         list(hooks.instar_write(opened.image(), Amend({}), iter(())))

@@ -95,13 +95,14 @@ def test_a_footer_that_is_damaged_or_missing_is_found_and_mended(builder):
         "The footer at the end differs from its copy in front": (bad + builder.footer(9 << 20, 3, saved=1),),
     }
     for text, images in cases.items():
+        severity = Severity.LEAK if "at the end" in text else Severity.CORRUPTION
         for image in images:
-            assert check(image)[0] == [(Severity.CORRUPTION, text, True)]
+            assert check(image)[0] == [(severity, text, True)]
             assert content(image) == content(data)
             made = mended(image)
             assert check(made)[0] == []
             assert content(made) == content(data)
-            assert mended(image, "leaks") == image
+            assert mended(image, "leaks") == (made if severity == Severity.LEAK else image)
             assert len(made) <= len(data) + 512
 
 

@@ -49,6 +49,8 @@ SPEC = FormatSpec(
             Capability.MEASURE,
             Capability.ENCRYPT,
             Capability.AMEND,
+            Capability.UPDATE,
+            Capability.RESIZE,
         }
     ),
     options=(

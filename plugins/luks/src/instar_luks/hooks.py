@@ -98,7 +98,7 @@ def instar_seal(image: Image | None, request: WriteRequest) -> KeyPlan:
 
 @hookimpl
 def instar_write(image: Image | None, request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
-    """A new volume, key slots more or less, or a damaged copy of a LUKS2 header made anew."""
+    """A new volume, content or size changed, key slots more or less, or a damaged copy of a LUKS2 header made anew."""
     from instar_luks.write import edits
 
     return edits(image, request, runs)

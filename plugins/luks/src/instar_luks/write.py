@@ -1,12 +1,12 @@
-"""Every change that the plugin makes: new volumes, key slots, damaged copies of a header."""
+"""Every change that the plugin makes: new volumes, content, size, key slots, damaged copies of a header."""
 
 from __future__ import annotations
 
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.luks1 import amend as amend1
 from instar_core.luks1.header import Header
-from instar_core.types import Amend, Create, Repair
-from instar_luks import create
+from instar_core.types import Amend, Create, Repair, Resize, Update
+from instar_luks import create, inplace
 from instar_luks.luks2 import change as change2
 from instar_luks.luks2 import copies
 from instar_luks.volume import open_volume
@@ -37,6 +37,10 @@ def edits(image: Image | None, request: WriteRequest, runs: Iterable[Run]) -> It
     """The edits of the request. Raises FormatError."""
     if isinstance(request, Create):
         return create.edits(request, runs)
+    if image is not None and isinstance(request, Update):
+        return inplace.update_edits(image, runs)
+    if image is not None and isinstance(request, Resize):
+        return inplace.resize_edits(image, request)
     if image is None or not isinstance(request, Amend | Repair):
         raise FormatError("a LUKS volume has no such change", kind=ErrorKind.UNSUPPORTED)
     return _changed(image, request)

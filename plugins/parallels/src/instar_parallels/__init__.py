@@ -11,7 +11,16 @@ SPEC = FormatSpec(
     suffixes=(".hdd", ".hds"),
     signatures=(Signature(b"WithoutFreeSpace"), Signature(b"WithouFreSpacExt")),
     capabilities=frozenset(
-        {Capability.READ, Capability.CREATE, Capability.FILL, Capability.MEASURE, Capability.CHECK, Capability.REPAIR},
+        {
+            Capability.READ,
+            Capability.CREATE,
+            Capability.FILL,
+            Capability.MEASURE,
+            Capability.CHECK,
+            Capability.UPDATE,
+            Capability.RESIZE,
+            Capability.REPAIR,
+        },
     ),
     options=(
         Option("size", "size", "Virtual disk size"),
@@ -20,7 +29,12 @@ SPEC = FormatSpec(
     preload={
         "map": ("instar_parallels.map",),
         "check": ("instar_parallels.check",),
-        "write": ("instar_parallels.write", "instar_parallels.repair"),
+        "write": (
+            "instar_parallels.write",
+            "instar_parallels.repair",
+            "instar_parallels.update",
+            "instar_parallels.resize",
+        ),
     },
 )
 """Create options stand in the order in which qemu-img names them in its `Formatting` line."""

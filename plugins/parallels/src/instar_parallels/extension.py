@@ -32,10 +32,11 @@ else:
 
 
 class Stored(NamedTuple):
-    """A dirty bitmap, and where its clusters lie, in bytes."""
+    """A dirty bitmap, where its clusters lie, in bytes, and its L1 table: places in bytes, ALL_CLEAR or ALL_SET."""
 
     bitmap: Bitmap
     places: tuple[int, ...]
+    table: tuple[int, ...]
 
 
 def bitmaps(source: Source, offset: int, cluster: int, sectors: int) -> tuple[Stored, ...]:
@@ -117,4 +118,5 @@ def _bitmap(data: bytes, offset: int, cluster: int, sectors: int) -> Stored:
     places = (int.from_bytes(table[at : at + 8], "little") for at in range(0, len(table), 8))
     text = name.hex()
     uuid = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-    return Stored(Bitmap(uuid, granularity * SECTOR), tuple([place * SECTOR for place in places if place > ALL_SET]))
+    found = tuple([place * SECTOR if place > ALL_SET else place for place in places])
+    return Stored(Bitmap(uuid, granularity * SECTOR), tuple([each for each in found if each > ALL_SET]), found)

@@ -31,7 +31,7 @@ def instar_info(image: Image) -> ImageInfo:
 
 @hookimpl
 def instar_map(image: Image, layer: Layer, span: Span) -> Iterator[Extent]:
-    """The extents of the active layer; the content of bitmaps is not told."""
+    """The extents of the active layer or of a bitmap."""
     from instar_parallels.map import extents
 
     return extents(image, layer, span)
@@ -47,9 +47,9 @@ def instar_check(image: Image) -> Iterator[Finding | Tally]:
 
 @hookimpl
 def instar_write(image: Image | None, request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
-    """A new image, or one that is mended."""
-    from instar_core.errors import ContractViolation
-    from instar_core.types import Create, Repair
+    """A new image, or a change of one that is there."""
+    from instar_core.errors import ErrorKind, FormatError
+    from instar_core.types import Create, Repair, Resize, Update
 
     if isinstance(request, Create):
         from instar_parallels.write import edits
@@ -59,4 +59,12 @@ def instar_write(image: Image | None, request: WriteRequest, runs: Iterable[Run]
         from instar_parallels.repair import mending
 
         return mending(image, request)
-    raise ContractViolation("a Parallels image is made or mended, and changed in no other way")
+    if isinstance(request, Update) and image is not None:
+        from instar_parallels.update import updated
+
+        return updated(image, request, runs)
+    if isinstance(request, Resize) and image is not None:
+        from instar_parallels.resize import resized
+
+        return resized(image, request)
+    raise FormatError("Parallels images have no such change", kind=ErrorKind.UNSUPPORTED)

@@ -17,6 +17,7 @@ def describe(source: Source) -> ImageInfo:
     """The image's facts. qemu-img prints neither cluster size nor dirty flag for this format; they are `extra`."""
     disk = open_disk(source)
     header = disk.header
+    flags = () if header.in_use == CLOSED else ("in-use",)  # the last program did not keep the bitmaps up to date
     extra: dict[str, str | int] = {
         "magic": header.magic.decode("ascii"),
         "cluster-size": disk.cluster,
@@ -30,7 +31,7 @@ def describe(source: Source) -> ImageInfo:
     return ImageInfo(
         format="parallels",
         virtual_size=disk.size,
-        bitmaps=tuple([stored.bitmap for stored in disk.bitmaps]),
+        bitmaps=tuple([stored.bitmap._replace(flags=flags) for stored in disk.bitmaps]),
         dirty=None,
         extra=extra,
     )

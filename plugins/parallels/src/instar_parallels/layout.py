@@ -26,6 +26,9 @@ IN_USE = 0x746F6E59
 CLOSED = 0x312E3276
 """in_use of an image that was closed by a program that knows the Format Extension."""
 
+EMPTY = 1
+"""Bit of flags: the image holds nothing."""
+
 IN_USE_AT = 44
 DATA_OFF_AT = 48
 

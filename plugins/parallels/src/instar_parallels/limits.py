@@ -34,3 +34,6 @@ FACTOR = 1 << 32
 
 REACH = 1 << 63
 """What no place in a file reaches; offsets in images can, where they count sectors in 64 bits."""
+
+WAITING = 4096
+"""Stretches of clusters that wait to be committed: a stop loses them."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from instar_core.bits import dirty_extents, set_runs
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.types import Extent, Kind, LayerKind
 from instar_parallels.clusters import Where, stretches
+from instar_parallels.layout import ALL_CLEAR, ALL_SET, CLOSED, IN_USE_AT
 from instar_parallels.opening import open_disk
 
 TYPE_CHECKING = False
@@ -17,10 +19,14 @@ if TYPE_CHECKING:
 
 
 def extents(image: Image, layer: Layer, span: Span) -> Iterator[Extent]:
-    """Extents that cover `span` exactly, neighbours joined. Raises FormatError for another layer than the active."""
-    if layer.kind != LayerKind.ACTIVE:
-        raise FormatError("only the active content of a Parallels image can be read", kind=ErrorKind.UNSUPPORTED)
+    """Extents that cover `span` exactly, neighbours joined. Raises FormatError for another layer than the active one or
+    a bitmap."""
+    if layer.kind not in (LayerKind.ACTIVE, LayerKind.BITMAP):
+        raise FormatError("a Parallels image has no content but the active one", kind=ErrorKind.UNSUPPORTED)
     disk = open_disk(image.main)
+    if layer.kind == LayerKind.BITMAP:
+        yield from dirty_extents(_dirty(image, disk, layer.id), span)
+        return
     last: Extent | None = None
     for start, length, offset in _pieces(image, disk, span.start, span.start + span.length):
         if last is not None:
@@ -32,6 +38,29 @@ def extents(image: Image, layer: Layer, span: Span) -> Iterator[Extent]:
         last = Extent(start, length, Kind.ABSENT) if offset < 0 else Extent(start, length, Kind.DATA, 0, offset)
     if last is not None:
         yield last
+
+
+def _dirty(image: Image, disk: Disk, name: str) -> Iterator[tuple[int, int]]:
+    """(start, end) in bytes of what is dirty in the bitmap."""
+    stored = next((each for each in disk.bitmaps if each.bitmap.name == name), None)
+    if stored is None:
+        raise FormatError(f"Dirty bitmap '{name}' not found", kind=ErrorKind.MISSING)
+    if disk.header.in_use != CLOSED:
+        raise FormatError(
+            f"Bitmap '{name}' is inconsistent and cannot be used: the last program that had the image open for writing "
+            "did not keep it up to date",
+            kind=ErrorKind.CORRUPT,
+            offset=IN_USE_AT,
+        )
+    granule = stored.bitmap.granularity
+    covered = 8 * disk.cluster * granule
+    for index, place in enumerate(stored.table):
+        base = index * covered
+        if place == ALL_SET:
+            yield base, base + covered
+        elif place != ALL_CLEAR:
+            for bit, count in set_runs(image.main.read(place, disk.cluster, pad=True)):
+                yield base + bit * granule, base + (bit + count) * granule
 
 
 def _pieces(image: Image, disk: Disk, low: int, high: int) -> Iterator[tuple[int, int, int]]:

@@ -11,8 +11,9 @@ from instar_core.types import Barrier, Put, Truncate
 from instar_parallels import limits
 from instar_parallels.check import copies, duplicates, image_end
 from instar_parallels.clusters import Where, stretches
-from instar_parallels.layout import DATA_OFF_AT, EXT_MAGIC, HEADER, IN_USE, IN_USE_AT, SECTOR
+from instar_parallels.layout import DATA_OFF_AT, HEADER, IN_USE, IN_USE_AT, SECTOR
 from instar_parallels.opening import open_disk
+from instar_parallels.writable import aligned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def mending(image: Image, request: Repair) -> Iterator[Edit]:
     end = image_end(source, disk)
     moved: list[tuple[int, int]] = []
     if every:
-        at = _aligned(disk, end)
+        at = aligned(disk, end)
         left = copies(disk, end)
         for entry, offset in duplicates(source, disk):
             if not left:
@@ -79,12 +80,6 @@ def _without_outsiders(source: Source, disk: Disk) -> Iterator[Edit]:
         changed = True
     if changed:
         yield Barrier()
-
-
-def _aligned(disk: Disk, end: int) -> int:
-    """The first place for a cluster from `end` on."""
-    base = 0 if disk.header.magic == EXT_MAGIC else disk.data
-    return base + -(-(end - base) // disk.cluster) * disk.cluster
 
 
 def _copied(source: Source, offset: int, to: int, length: int) -> Iterator[Edit]:

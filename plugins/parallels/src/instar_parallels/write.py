@@ -34,7 +34,7 @@ def edits(request: Create, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
     if entries > limits.ENTRIES:
         raise _usage("The image size is too large for file format 'parallels' (try using a larger cluster size)")
     data = _data_area(cluster, entries)
-    yield Geometry(_unit(cluster), size, overhead=data, measure_unit=cluster)
+    yield Geometry(unit(cluster), size, overhead=data, measure_unit=cluster)
     yield Truncate(0)
     yield Truncate(data)
     allocated = yield from _placed(cluster, entries, data, runs)
@@ -71,7 +71,7 @@ def _usage(message: str) -> FormatError:
     return FormatError(message, kind=ErrorKind.USAGE)
 
 
-def _unit(cluster: int) -> int:
+def unit(cluster: int) -> int:
     """What runs are made of: clusters, or equal parts of those that are larger than a host takes at once."""
     return cluster if cluster <= core_limits.UNIT else min(cluster & -cluster, core_limits.MIB)
 

@@ -22,6 +22,10 @@ SPEC = FormatSpec(
             Capability.BACKING,
             Capability.COMPRESS,
             Capability.ENCRYPT,
+            Capability.UPDATE,
+            Capability.RESIZE,
+            Capability.REBASE,
+            Capability.EMPTY,
         }
     ),
     options=(
@@ -38,7 +42,7 @@ SPEC = FormatSpec(
     preload={
         "map": ("instar_qcow.map",),
         "check": ("instar_qcow.check",),
-        "write": ("instar_qcow.write",),
+        "write": ("instar_qcow.write", "instar_qcow.update", "instar_qcow.change"),
     },
 )
 """Create options stand in the order in which qemu-img names them in its `Formatting` line."""

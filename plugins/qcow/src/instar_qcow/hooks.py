@@ -60,7 +60,26 @@ def instar_check(image: Image) -> Iterator[Finding | Tally]:
 
 @hookimpl
 def instar_write(image: Image | None, request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
-    """See instar_qcow.write."""
+    """A new image (see instar_qcow.write), or a change of one that is there."""
+    from instar_core.types import Empty, Rebase, Resize, Update
+
+    if image is not None:
+        if isinstance(request, Update):
+            from instar_qcow.update import updated
+
+            return updated(image, request, runs)
+        if isinstance(request, Rebase):
+            from instar_qcow.change import rebased
+
+            return rebased(image, request)
+        if isinstance(request, Empty):
+            from instar_qcow.change import emptied
+
+            return emptied(image)
+        if isinstance(request, Resize):
+            from instar_qcow.change import resized
+
+            return resized(image, request)
     from instar_qcow.write import edits
 
     return edits(image, request, runs)

@@ -28,3 +28,9 @@ STORED = 1 << 31
 
 TABLES = 256 << 10
 """Bytes of finished L2 tables that a writer keeps before it puts them, so that content stays in long stretches."""
+
+WAITING = 4096
+"""Stretches of entries that wait for what they lead to: a stop loses them."""
+
+UNCOMMITTED = 256 << 20
+"""Bytes past the end of a file that nothing leads to yet: a stop leaks them."""

@@ -35,6 +35,9 @@ COMMON = (
     Option("refcount_bits", "int", "Width of a reference count entry in bits", "16"),
 )
 
+AMENDABLE = tuple(option._replace(default=None) for option in COMMON)
+"""Of these, the names of the backing file are refused by word of their own: qemu-img lists them."""
+
 KEYSLOTS = (
     Option("encrypt.state", "str", "Select new state of affected keyslots (active/inactive)"),
     Option("encrypt.keyslot", "int", "Select a single keyslot to modify explicitly"),
@@ -60,13 +63,19 @@ SPEC = FormatSpec(
             Capability.MEASURE,
             Capability.BACKING,
             Capability.SNAPSHOT,
+            Capability.BITMAP,
+            Capability.UPDATE,
+            Capability.RESIZE,
+            Capability.REBASE,
+            Capability.EMPTY,
             Capability.COMPRESS,
             Capability.ENCRYPT,
             Capability.AMEND,
+            Capability.REPAIR,
         }
     ),
     options=ENCRYPTION + CREATE_ONLY + COMMON,
-    amend_options=KEYSLOTS,
+    amend_options=KEYSLOTS + AMENDABLE,
     open_options=(
         Option("encrypt.format", "str", "Encryption method that the image is said to have: 'aes' or 'luks'"),
         Option("encrypt.key-secret", "str", "ID of secret providing qcow AES key or LUKS passphrase"),

@@ -1,32 +1,159 @@
-"""Changing the key slots of an encrypted image in place. Source: LUKS1 On-Disk Format Specification 1.2.3."""
+"""Changing options of an image in place: version, refcounts, size, what the header names, and key slots.
+
+Sources: docs/interop/qcow2.txt of QEMU; LUKS1 On-Disk Format Specification 1.2.3.
+"""
 
 from __future__ import annotations
 
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.luks1 import amend as luks_amend
-from instar_qcow2 import encryption, layout
+from instar_core.types import Resize
+from instar_qcow2 import encryption, layout, limits
 from instar_qcow2.header import read_header
+from instar_qcow2.overlay import Overlay
+from instar_qcow2.refcount_width import change_width
+from instar_qcow2.rehead import rewriting
+from instar_qcow2.resize import SECTOR, resize
+from instar_qcow2.shadow import KEPT
 from instar_qcow2.snapshot_edit import refuse
+from instar_qcow2.version import downgrade, refuse_downgrade, upgrade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import NamedTuple
 
     from instar_core.luks1.header import Header as LuksHeader
     from instar_core.source import Image
     from instar_core.types import Amend, Edit, KeyPlan
+    from instar_qcow2.header import Header
+else:
+    from instar_core.record import NamedTuple
 
 PREFIX = "encrypt."
 
 
-def amend(image: Image, request: Amend) -> Iterator[Edit]:
-    """A key slot more, or key slots less, in phases: a stop anywhere leaves the old state or the new one.
+VERSIONS = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
+NEWER = "compatibility level 1.1 or above (use compat=1.1 or greater)"
 
-    Raises FormatError in qemu's words.
+
+class Wanted(NamedTuple):
+    """What the image is to be, all options decided; None where nothing changes."""
+
+    version: int
+    refcount_bits: int | None
+    fields: dict[str, int]
+    data_file: bytes | None
+    size: int | None
+
+
+def amend(image: Image, request: Amend) -> Iterator[Edit]:
+    """The options hold. Each step of it, and each phase of a step, leaves the state before it or after it.
+
+    Raises FormatError in qemu's words, before anything is changed.
     """
-    found = amended_header(image, request)
-    base, _ = encryption.place(read_header(image.main))
-    yield from luks_amend.edits(found, request, base, prefix=PREFIX)
+    header = read_header(image.main)
+    refuse(header)
+    wanted = decided(image, header, request)
+    slots = any(name.startswith(PREFIX) for name in request.options)
+    found = amended_header(image, request) if slots else None
+    overlay = Overlay(image.main)
+
+    def step(edits: Callable[[Image, Header], Iterator[Edit]]) -> Iterator[Edit]:
+        now = overlay.image(image)
+        return overlay.noted(edits(now, read_header(now.main)))
+
+    if found is not None:
+        base, _ = encryption.place(header)
+        yield from overlay.noted(luks_amend.edits(found, request, base, prefix=PREFIX))
+    if wanted.version > header.version:
+        yield from step(lambda now, head: upgrade(now.main, head))
+    bits = wanted.refcount_bits
+    if bits is not None:
+        yield from step(lambda now, head: change_width(now.main, head, bits))
+    if wanted.fields or wanted.data_file is not None:
+        yield from step(lambda now, head: rename(now, head, wanted))
+    if wanted.size is not None:
+        sized = Resize(wanted.size, "off", request.time, request.entropy, request.below)
+        yield from step(lambda now, _: resize(now, sized))
+    if wanted.version < header.version:
+        yield from step(lambda now, head: downgrade(now.main, head))
+
+
+def decided(image: Image, header: Header, request: Amend) -> Wanted:
+    """The options, checked together. Raises FormatError."""
+    options = request.options
+    version = header.version
+    if (level := options.get("compat")) is not None:
+        if level not in VERSIONS:
+            raise FormatError(f"Unknown compatibility level {level}")
+        version = VERSIONS[level]
+    if options.get("backing_file") is not None or options.get("backing_fmt") is not None:
+        raise FormatError("Cannot amend the backing file")
+    data_file = named(header, options.get("data_file"))
+    fields = header_fields(header, request, version)
+    bits = width(header, options.get("refcount_bits"), version)
+    size = options.get("size") or None
+    if size is not None and size % SECTOR:
+        raise FormatError("The new size must be a multiple of 512")
+    if version < header.version:
+        if bits not in (None, 16) or (bits is None and header.refcount_bits != 16):
+            raise FormatError("compat=0.10 requires refcount_bits=16", kind=ErrorKind.UNSUPPORTED)
+        refuse_downgrade(image.main, header, header.disk_size if size is None else size)
+    return Wanted(version, bits, fields, data_file, size)
+
+
+def named(header: Header, name: str | None) -> bytes | None:
+    """The data file's name as it will be stored, empty for none. Raises FormatError."""
+    if name is None:
+        return None
+    if not header.data_file:
+        raise FormatError("data-file can only be set for images that use an external data file")
+    stored = name.encode("utf-8", "surrogateescape")
+    if len(stored) > limits.DATA_FILE_NAME:
+        raise FormatError("External data file name too long", kind=ErrorKind.LIMIT)
+    return stored
+
+
+def header_fields(header: Header, request: Amend, version: int) -> dict[str, int]:
+    """Feature bits that change. Raises FormatError."""
+    raw, lazy = request.options.get("data_file_raw"), request.options.get("lazy_refcounts")
+    fields = {}
+    is_raw = bool(header.autoclear_features & layout.AUTOCLEAR_DATA_FILE_RAW)
+    if raw and not is_raw:
+        raise FormatError("data-file-raw cannot be set on existing images")
+    if raw is False and is_raw:
+        fields["autoclear_features"] = header.autoclear_features & layout.AUTOCLEAR_BITMAPS
+    is_lazy = bool(header.compatible_features & layout.COMPAT_LAZY_REFCOUNTS)
+    if lazy and version < 3:
+        raise FormatError(
+            "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)"
+        )
+    if lazy is not None and lazy != is_lazy:
+        fields["compatible_features"] = header.compatible_features ^ layout.COMPAT_LAZY_REFCOUNTS
+    return fields
+
+
+def width(header: Header, bits: int | None, version: int) -> int | None:
+    """The width of the refcounts in bits, None where it stays. Raises FormatError."""
+    if bits is None:
+        return None
+    if bits <= 0 or bits & bits - 1 or bits > 1 << limits.REFCOUNT_ORDER:
+        raise FormatError("Refcount width must be a power of two and may not exceed 64 bits")
+    if bits == header.refcount_bits:
+        return None
+    if version < 3 and bits != 16:
+        raise FormatError(f"Refcount widths other than 16 bits require {NEWER}")
+    return bits
+
+
+def rename(image: Image, header: Header, wanted: Wanted) -> Iterator[Edit]:
+    """The header has the feature bits and names the data file."""
+    names: dict[int, bytes | None] = {}
+    if wanted.data_file is not None:
+        names[layout.EXT_DATA_FILE] = wanted.data_file or None
+    fields = {"autoclear_features": header.autoclear_features & KEPT, **wanted.fields}
+    yield from rewriting(image.main, header, fields=fields, extensions=names).edits()
 
 
 def order(found: LuksHeader, request: Amend) -> KeyPlan:
@@ -36,9 +163,6 @@ def order(found: LuksHeader, request: Amend) -> KeyPlan:
 
 def amended_header(image: Image, request: Amend) -> LuksHeader:
     """The LUKS header that the request changes. Raises FormatError where there is none, or nothing may be changed."""
-    for name in request.options:
-        if not name.startswith(PREFIX):
-            raise FormatError(f"Changing '{name}' of qcow2 images is not supported", kind=ErrorKind.UNSUPPORTED)
     header = read_header(image.main)
     refuse(header)
     if header.crypt_method == layout.CRYPT_NONE:

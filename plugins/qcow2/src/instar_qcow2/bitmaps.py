@@ -81,6 +81,14 @@ def _acceptable(header: Header, entry: DirectoryEntry, name_size: int) -> bool:
     return entry.table_size * header.cluster_size * 8 << entry.granularity_bits >= header.disk_size
 
 
+def encoded(entry: DirectoryEntry) -> bytes:
+    """An entry of the directory as it is stored."""
+    name = entry.name.encode("utf-8", "surrogateescape")
+    fields = entry.table_offset, entry.table_size, entry.flags, layout.BITMAP_TYPE_DIRTY, entry.granularity_bits
+    data = layout.BITMAP_ENTRY.pack(*fields, len(name), 0) + name
+    return data + bytes(-len(data) % 8)
+
+
 def table_entries(header: Header, granularity_bits: int) -> int:
     """Entries of the table of a bitmap that covers the disk: one for each cluster of bits."""
     bits = -(-header.disk_size >> granularity_bits)
@@ -90,10 +98,15 @@ def table_entries(header: Header, granularity_bits: int) -> int:
 def bitmap_pieces(source: Source, header: Header, entry: DirectoryEntry) -> Iterator[tuple[int, int, bool]]:
     """(index, table entry, whether it is well formed) of every entry of a bitmap's table that is not 0."""
     for index, count, value in equal_runs(source, entry.table_offset, entry.table_size):
-        offset = value & layout.BITMAP_TABLE_OFFSET_MASK
-        sound = not value & TABLE_RESERVED and not (offset and (value & ALL_ONES or offset % header.cluster_size))
+        good = sound(header, value)
         for at in range(index, index + count):
-            yield at, value, sound
+            yield at, value, good
+
+
+def sound(header: Header, value: int) -> bool:
+    """Whether an entry of a bitmap table is well formed."""
+    offset = value & layout.BITMAP_TABLE_OFFSET_MASK
+    return not value & TABLE_RESERVED and not (offset and (value & ALL_ONES or offset % header.cluster_size))
 
 
 def bitmaps_of(source: Source, header: Header) -> tuple[Bitmap, ...]:
@@ -112,7 +125,7 @@ def _loadable(source: Source, header: Header, entry: DirectoryEntry) -> None:
     unreadable = f"Could not read bitmap_table table from image for bitmap '{entry.name}'"
     if entry.table_offset >> 63:
         raise FormatError(f"{unreadable}: Input/output error")
-    if not all(sound for _, _, sound in bitmap_pieces(source, header, entry)):
+    if not all(good for _, _, good in bitmap_pieces(source, header, entry)):
         raise FormatError(f"{unreadable}: Invalid argument")
     if entry.table_size != table_entries(header, entry.granularity_bits):
         raise FormatError(f"Could not read bitmap '{entry.name}' from image: Invalid argument")

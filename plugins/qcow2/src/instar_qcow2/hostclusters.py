@@ -30,6 +30,8 @@ FREE_RUNS = 4096
 """Free stretches that are remembered; a file more fragmented than that grows instead."""
 
 CHUNK = 4096
+CODES = {8: "B", 16: "H", 32: "I", 64: "Q"}
+"""Type codes of arrays by the width of a refcount in bits; narrower ones take a byte each in memory."""
 
 
 class HostClusters:
@@ -55,7 +57,7 @@ class HostClusters:
     def __init__(self, source: Source, header: Header) -> None:
         self._header = header
         self._bits = header.refcount_bits
-        self._code = {8: "B", 16: "H", 32: "I", 64: "Q"}.get(self._bits, "B")
+        self._code = CODES.get(self._bits, "B")
         self.per_block = 8 * header.cluster_size // self._bits
         self.most = (1 << self._bits) - 1
         self.dirty: set[int] = set()
@@ -66,7 +68,9 @@ class HostClusters:
         if not self[0]:
             raise unreferenced(0)
         self._before = self._counts[:]
-        self.end = max(source.size + header.cluster_size - 1 >> header.cluster_bits, self._used())
+        # A device is longer than what its refcounts know of, and cannot grow: what they do not know of is free.
+        inside = min(source.size + header.cluster_size - 1 >> header.cluster_bits, len(self._counts))
+        self.end = max(inside, self._used())
         self._free = list(self._free_runs())
 
     def __getitem__(self, cluster: int) -> int:
@@ -121,6 +125,8 @@ class HostClusters:
             first = self.end
             self.end += count
             missing = -(-self.end // self.per_block) * self.per_block - len(self._counts)
+            if (len(self._counts) + missing) * self._counts.itemsize > MEMORY:
+                raise FormatError("The image has too many clusters to change it in place", kind=ErrorKind.LIMIT)
             if missing > 0:
                 self._counts.frombytes(bytes(missing * self._counts.itemsize))
                 self.places.extend([0] * (len(self._counts) // self.per_block - len(self.places)))
@@ -130,19 +136,54 @@ class HostClusters:
         self._counts[first : first + count] = array(self._code, (refcount,)) * count
         return first << self._header.cluster_bits
 
+    def append(self, count: int, refcount: int = 1) -> int:
+        """The offset of `count` contiguous clusters behind all others, which now have this refcount: where they pass
+        the end of the file, they read as zeros."""
+        kept, self._free = self._free, []
+        try:
+            return self.take(count, refcount)
+        finally:
+            self._free = kept
+
+    def before(self, cluster: int) -> int:
+        """The refcount of a host cluster before all changes."""
+        return self._before[cluster] if cluster < len(self._before) else 0
+
     def encode(self, number: int) -> bytes:
         """The refcount block of this number."""
+        return encoded(self.counts(number * self.per_block, self.per_block), self._bits)
+
+    def encode_before(self, number: int) -> bytes:
+        """The refcount block of this number as it was before all changes."""
+        return encoded(self._old(number), self._bits)
+
+    def encode_raised(self, number: int) -> bytes:
+        """The refcount block of this number with what went up as it is now, and what went down as it was."""
+        now = self.counts(number * self.per_block, self.per_block)
+        return encoded(array(self._code, map(max, now, self._old(number))), self._bits)
+
+    def _old(self, number: int) -> array[int]:
+        part = self._before[number * self.per_block : (number + 1) * self.per_block]
+        part.frombytes(bytes((self.per_block - len(part)) * part.itemsize))
+        return part
+
+    def counts(self, first: int, count: int) -> array[int]:
+        """The refcounts of these clusters; 0 where none is stored."""
+        part = self._counts[first : first + count]
+        part.frombytes(bytes((count - len(part)) * part.itemsize))
+        return part
+
+    def counts_only(self, number: int, place: int) -> bool:
+        """Whether the block of this number, which lies at `place`, counts no cluster, or none but itself."""
         part = self._counts[number * self.per_block : (number + 1) * self.per_block]
-        if self._bits >= 8:
-            if sys.byteorder == "little":
-                part.byteswap()
-            return part.tobytes()
-        each = 8 // self._bits
-        data = part.tobytes()
-        total = 0
-        for at in range(each):
-            total |= int.from_bytes(data[at::each], "big") << self._bits * at
-        return total.to_bytes(self._header.cluster_size, "big")
+        own = (place >> self._header.cluster_bits) - number * self.per_block
+        if 0 <= own < len(part) and part[own] == 1:
+            part[own] = 0
+        return part == array(self._code, bytes(len(part) * part.itemsize))
+
+    def used(self) -> int:
+        """Number of the first cluster from which on all refcounts are 0."""
+        return self._used()
 
     def freed(self) -> Iterator[tuple[int, int]]:
         """(offset, length) of what was in use before the changes and is not any more, ascending."""
@@ -242,6 +283,21 @@ class HostClusters:
             stop = min(stop, end)
             yield at, stop - at
             at = stop
+
+
+def encoded(counts: array[int], bits: int) -> bytes:
+    """Refcounts as they are stored with a width of so many bits, which they must fit in."""
+    part = array(CODES.get(bits, "B"), counts)
+    if bits >= 8:
+        if sys.byteorder == "little":
+            part.byteswap()
+        return part.tobytes()
+    each = 8 // bits
+    data = part.tobytes()
+    total = 0
+    for at in range(each):
+        total |= int.from_bytes(data[at::each], "big") << bits * at
+    return total.to_bytes(len(part) // each, "big")
 
 
 def unreferenced(offset: int) -> FormatError:

@@ -35,20 +35,23 @@ def read_l1(source: Source, header: Header, offset: int, size: int) -> Sequence[
 
 
 def entry_runs(header: Header, data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """(index, count, first entry, step) over an L2 table in memory; the step is a cluster or 0.
+    """(index, count, first entry, step) over an L2 table in memory, or a part of one; the step is a cluster or 0.
 
     Subcluster bitmaps are not looked at. Within a run, the flags of the entries are equal.
     """
     width = header.l2_entry_size
     shift = 64 if width == 16 else 0
     mask = (1 << 64) - 1 << shift
-    pieces = arithmetic_runs(data, header.l2_entries, width, header.cluster_size << shift, mask, "big")
+    pieces = arithmetic_runs(data, len(data) // width, width, header.cluster_size << shift, mask, "big")
     for index, count, first, step in join(pieces, header.cluster_size << shift):
         entry, by = first >> shift, step >> shift
         last = entry + by * (count - 1)
         if by and (entry & layout.COMPRESSED or (entry ^ last) & ~layout.OFFSET_MASK):
             for at in range(count):
                 yield index + at, 1, entry + by * at, 0
+        elif by and not entry & layout.OFFSET_MASK:  # no cluster, and then that at the second place of the file
+            yield index, 1, entry, 0
+            yield index + 1, count - 1, entry + by, by if count > 2 else 0
         else:
             yield index, count, entry, by
 

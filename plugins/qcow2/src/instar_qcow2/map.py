@@ -5,6 +5,7 @@ from __future__ import annotations
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.types import NOWHERE, Extent, Flag, Kind, Layer, LayerKind, Span
 from instar_qcow2 import layout, limits
+from instar_qcow2.bitmap_map import bitmap_extents
 from instar_qcow2.errors import corrupt, hexadecimal
 from instar_qcow2.header import read_header, table_fits
 from instar_qcow2.refcounts import looks_preallocated
@@ -44,6 +45,8 @@ def map_(image: Image, layer: Layer, span: Span) -> Iterator[Extent]:
         entry = find_snapshot(source, header, layer.id)
         l1_offset, l1_size = entry.l1_table_offset, entry.l1_size
         table_fits(header, (l1_offset, 8 * l1_size), limits.L1_TABLE, "Snapshot L1 table", entry.offset)
+    elif layer.kind == LayerKind.BITMAP:
+        return bitmap_extents(source, header, layer.id, span)
     elif layer.kind != LayerKind.ACTIVE:
         raise FormatError(f"qcow2 has no layer of the kind {layer.kind}", kind=ErrorKind.UNSUPPORTED)
     device = 1 if header.data_file else 0

@@ -65,7 +65,7 @@ class Refcounts:
         if block is None:
             return 0
         value = block[at]
-        return value if value != MANY else wide_entry(self._stored(self._place(index)), self._bits, at)
+        return value if value != MANY else wide_entry(self._stored(self.place(index)), self._bits, at)
 
     def uniform(self, first: int, count: int, one: bool) -> bool:
         """Whether each of these clusters has refcount 1, or with `one` false none has. Raises UnreadableBlockError."""
@@ -86,7 +86,7 @@ class Refcounts:
         """The refcounts of a block, narrowed to bytes (see narrow_table); None if there is none: all 0."""
         if index in self._kept:
             return self._kept[index]
-        offset = self._place(index)
+        offset = self.place(index)
         if not offset:
             return None
         block = narrow_table(self._stored(offset), self._bits)
@@ -100,8 +100,8 @@ class Refcounts:
         self._kept[index] = block
         return block
 
-    def _place(self, index: int) -> int:
-        """The offset of a refcount block, 0 if there is none."""
+    def place(self, index: int) -> int:
+        """The offset of a refcount block, 0 if there is none. Raises UnreadableBlockError."""
         if index >= self.entries:
             return 0
         stored = int.from_bytes(self._source.read(self.table_offset + 8 * index, 8, pad=True), "big")

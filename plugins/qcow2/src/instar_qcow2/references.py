@@ -7,6 +7,7 @@ from instar_core.tally import ReferenceTally
 from instar_core.types import Finding, Severity
 from instar_qcow2 import layout
 from instar_qcow2.map import ALL, U64, compressed_place
+from instar_qcow2.mending import Mending
 from instar_qcow2.refcounts import UnreadableBlockError
 from instar_qcow2.tablescan import equal_runs
 
@@ -24,36 +25,83 @@ WIDEN = (
 )
 
 
-def corruption(text: str) -> Finding:
+FAR = (
+    "ERROR: counting reference for region exceeding the end of the file by one cluster or more: "
+    "offset 0x{offset:x} size 0x{size:x}"
+)
+OVERFLOWED = 1 << 16
+"""Clusters that are remembered for having too many references."""
+
+TABLES = 1 << 32
+"""More L2 tables than one cluster can be."""
+
+LINES = 1000
+"""Findings after which those of an L2 table that was looked at before are counted but not told one by one again."""
+
+
+def corruption(text: str, *, repairable: bool = False) -> Finding:
     """A finding that counts as a corruption."""
-    return Finding(Severity.CORRUPTION, text)
+    return Finding(Severity.CORRUPTION, text, repairable=repairable)
 
 
 class References:
     """What the image's metadata refers to, host cluster by host cluster, and how the active disk lies.
 
     `clusters` is the length of the file, and more where a last reference passes its end by less than a cluster.
-    `doubtful` are the indices of active L2 tables in which a COPIED flag may be wrong.
+    `doubtful` are the indices of active L2 tables in which a COPIED flag may be wrong, `tables` counts the L2 tables
+    alone, `mendable` says whether some entry can be mended, `overflowed` has clusters with more references than count.
+
+    Given what an earlier count found (`before`), it mends: entries count as what they are to be replaced by, and
+    `patches` has these as (offset, words), for the caller to take. With `repairs` the findings say that tables past the
+    end of the file are mended.
     """
 
     __slots__ = (
+        "_bad",
+        "_before",
         "_end",
+        "_mended",
         "_refcounts",
         "_source",
+        "_told",
         "allocated",
         "clusters",
         "compressed",
         "doubtful",
         "fragmented",
         "header",
+        "mendable",
+        "mending",
+        "overflowed",
+        "patches",
+        "repairs",
+        "tables",
         "tally",
     )
 
-    def __init__(self, source: Source, header: Header, refcounts: Refcounts) -> None:
+    def __init__(
+        self,
+        source: Source,
+        header: Header,
+        refcounts: Refcounts,
+        before: References | None = None,
+        *,
+        repairs: bool = False,
+    ) -> None:
         self._source = source
         self._end = source.size + 511 & ~511
         self.header = header
         self._refcounts = refcounts
+        self.mending = Mending(header, self._end)
+        self._before = before
+        self.repairs = repairs
+        self._mended: set[int] = set()
+        self._bad: set[int] = set()
+        self._told = 0
+        self.patches: list[tuple[int, bytes]] = []
+        self.mendable = False
+        self.overflowed: set[int] = set()
+        self.tables = ReferenceTally(TABLES)
         self.tally = ReferenceTally((1 << header.refcount_bits) - 1)
         self.clusters = -(-source.size >> header.cluster_bits)
         self.allocated = self.fragmented = self.compressed = 0
@@ -63,19 +111,16 @@ class References:
         """Count a reference to every cluster of `size` bytes at `offset`; what is wrong with that is returned."""
         if size <= 0:
             return ()
-        cluster_size, bits = self.header.cluster_size, self.header.cluster_bits
-        if offset + size - self._end >= cluster_size:
-            return (
-                corruption(
-                    "ERROR: counting reference for region exceeding the end of the file by one cluster or more: "
-                    f"offset 0x{offset:x} size 0x{size:x}"
-                ),
-            )
+        bits = self.header.cluster_bits
+        if self.mending.far(offset, size):
+            return (corruption(FAR.format(offset=offset, size=size)),)
         first, last = offset >> bits, offset + size - 1 >> bits
         self.clusters = max(self.clusters, last + 1)
         full = self.tally.add(first, last - first + 1)
         if not full:
             return ()
+        if len(self.overflowed) < OVERFLOWED:
+            self.overflowed.update(full[:OVERFLOWED])
         return [
             finding
             for unit in full
@@ -89,20 +134,72 @@ class References:
         """Count an L1 table, its L2 tables and what these refer to."""
         if not entries:
             return
-        yield from self.add(offset, 8 * entries)
+        if self.mending.far(offset, 8 * entries) and not offset >> 62:
+            yield far(offset, 8 * entries, self.repairs, repairable=True)
+        else:
+            yield from self.add(offset, 8 * entries)
         if offset >> 63:
             yield Finding(Severity.NOTE, "ERROR: I/O error in check_refcounts_l1")
             raise FormatError("Input/output error", kind=ErrorKind.OUT_OF_BOUNDS, offset=offset)
-        cluster_size = self.header.cluster_size
+        mends = self.sole(offset, 8 * entries)
         for index, count, entry in equal_runs(self._source, offset, entries):
+            sound = self.mending.l1(entry)
             for number in range(index, index + count):
-                if entry & layout.L1_RESERVED:
-                    yield corruption(f"ERROR found L1 entry with reserved bits set: {entry:x}")
-                table = entry & layout.OFFSET_MASK
-                yield from self.add(table, cluster_size)
-                if table % cluster_size:
-                    yield corruption(f"ERROR l2_offset={table:x}: Table is not cluster aligned; L1 entry corrupted")
-                yield from self._add_l2(table, number, active)
+                yield from self._add_l1_entry(offset + 8 * number, entry, sound, number, active, mends)
+
+    def sole(self, offset: int, size: int) -> bool:
+        """Whether a table may be mended: this is wanted, and nothing else lies in its clusters."""
+        before, bits = self._before, self.header.cluster_bits
+        if before is None or offset % self.header.cluster_size:
+            return False
+        return all(before.tally[cluster] == 1 for cluster in range(offset >> bits, (offset + size - 1 >> bits) + 1))
+
+    def sole_table(self, table: int) -> bool:
+        """As sole, for an L2 table, which several L1 entries may share."""
+        before, cluster = self._before, table >> self.header.cluster_bits
+        if before is None or table % self.header.cluster_size:
+            return False
+        return before.tally[cluster] == before.tables[cluster]
+
+    def _add_l1_entry(
+        self, place: int, entry: int, sound: int, number: int, active: bool, mends: bool
+    ) -> Iterator[Finding]:
+        header = self.header
+        table = entry & layout.OFFSET_MASK
+        self.mendable |= sound != entry
+        mends = mends and sound != entry
+        if mends:
+            self.patches.append((place, sound.to_bytes(8, "big")))
+        if entry & layout.L1_RESERVED:
+            yield reserved("L1 entry", entry, mends, not sound & layout.L1_RESERVED)
+        if self.mending.far(table, header.cluster_size):
+            yield far(table, header.cluster_size, mends, not sound)
+            if mends:
+                return
+        else:
+            self.tables.add(table >> header.cluster_bits)
+            yield from self.add(table, header.cluster_size)
+        if table % header.cluster_size:
+            yield corruption(f"ERROR l2_offset={table:x}: Table is not cluster aligned; L1 entry corrupted")
+        if table not in self._bad or self._told < LINES:
+            for finding in self._add_l2(table, number, active):
+                self._told += 1
+                self._bad.add(table)
+                yield finding
+        else:
+            yield from self._told_before(table, number, active)
+        if table in self._bad and self.sole_table(table):
+            self._mended.add(table)
+
+    def _told_before(self, table: int, number: int, active: bool) -> Iterator[Finding]:
+        """The findings of an L2 table that was looked at before, one for all of a severity."""
+        counts = {Severity.NOTE: 0, Severity.CORRUPTION: 0}
+        for finding in self._add_l2(table, number, active):
+            counts[finding.severity] += finding.count
+        for severity, count in counts.items():
+            if count:
+                text = f"ERROR the {count} problems of the L2 table at 0x{table:x} once more, for L1 entry {number}"
+                yield Finding(severity, text, table, count)
 
     def _add_l2(self, table: int, number: int, active: bool) -> Iterator[Finding]:
         header = self.header
@@ -111,6 +208,7 @@ class References:
         stride = size << shift
         expected = 0
         sure = active
+        mends: bool | None = None
         plain_compressed = -1 if header.data_file else layout.COMPRESSED
         for index, count, first, step in self._source.runs(table, header.l2_entries, width, stride, pad=True):
             entry, final = first >> shift, first + step * (count - 1) >> shift
@@ -138,18 +236,26 @@ class References:
             for at in range(count):
                 value = first + step * at
                 entry = value >> shift
-                if plain_compressed == entry & (layout.COMPRESSED | layout.COPIED) and not (value & U64 and shift):
+                bitmap = value & U64 if shift else 0
+                if plain_compressed == entry & (layout.COMPRESSED | layout.COPIED) and not bitmap:
                     if active:
                         self.allocated += 1
                         self.compressed += 1
                         self.fragmented += 1
                     yield from self.add(*compressed_place(header, entry))
                     continue
-                bitmap = value & U64 if shift else 0
+                sound_entry, sound_bitmap = self.mending.l2(entry, bitmap)
+                if (sound_entry, sound_bitmap) != (entry, bitmap):
+                    mends = self.sole_table(table) if mends is None else mends
+                    yield from self._unsound(table, index + at, (entry, bitmap), (sound_entry, sound_bitmap), mends)
+                    if mends:
+                        entry, bitmap = sound_entry, sound_bitmap
+                else:
+                    yield from map(corruption, self._faults(entry, bitmap, index + at))
                 if active:
                     expected = self._tell(entry, bitmap, expected)
                     sure = sure and self._flag_right(entry)
-                yield from self._add_entry(entry, bitmap, index + at)
+                yield from self._count(entry, bitmap)
         if active and not sure:
             self.doubtful.append(number)
 
@@ -168,42 +274,71 @@ class References:
         self.fragmented += bool(expected and offset != expected)
         return offset + self.header.cluster_size
 
-    def _add_entry(self, entry: int, bitmap: int, index: int) -> Iterator[Finding]:
+    def _unsound(
+        self, table: int, index: int, old: tuple[int, int], new: tuple[int, int], mends: bool
+    ) -> Iterator[Finding]:
+        """What is wrong with an entry that can be mended, wholly or in part."""
+        self.mendable = True
+        left = self._faults(*new, index)
+        aligned = not table % self.header.cluster_size
+        if not mends or table not in self._mended:
+            for fault in self._faults(*old, index):
+                if fault not in left:
+                    yield corruption(repairing(fault) if mends else fault, repairable=aligned)
+        yield from map(corruption, left)
+        if mends and table not in self._mended:
+            width = self.header.l2_entry_size
+            words = new[0].to_bytes(8, "big") + (new[1].to_bytes(8, "big") if width == 16 else b"")
+            self.patches.append((table + index * width, words))
+
+    def _faults(self, entry: int, bitmap: int, index: int) -> list[str]:
+        """What is wrong with an L2 entry by itself, in qemu's words."""
         header = self.header
         if entry & layout.COMPRESSED:
-            yield from self._add_compressed(entry, bitmap, index)
-            return
+            return self._compressed_faults(entry, bitmap, index)
+        found = []
         if entry & layout.L2_RESERVED:
-            yield corruption(f"ERROR found l2 entry with reserved bits set: {entry:x}")
+            found.append(f"ERROR found l2 entry with reserved bits set: {entry:x}")
         offset = entry & layout.OFFSET_MASK
         if not is_allocated(header, entry):
             if bitmap & ALL:
-                yield corruption("ERROR: Unallocated cluster has non-zero subcluster allocation map")
-            return
+                found.append("ERROR: Unallocated cluster has non-zero subcluster allocation map")
+            return found
         if bitmap >> 32 & bitmap:
-            yield corruption(f"ERROR offset={offset:x}: Allocated cluster has corrupted subcluster allocation bitmap")
+            found.append(f"ERROR offset={offset:x}: Allocated cluster has corrupted subcluster allocation bitmap")
         if offset % header.cluster_size:
             data = bitmap & ALL if header.extended_l2 else not entry & layout.ZERO
             what = "Data" if data else "Preallocated"
-            yield corruption(f"ERROR offset={offset:x}: {what} cluster is not properly aligned; L2 entry corrupted.")
-        if not header.data_file:
-            yield from self.add(offset, header.cluster_size)
+            found.append(f"ERROR offset={offset:x}: {what} cluster is not properly aligned; L2 entry corrupted.")
+        if not header.data_file and self.mending.far(offset, header.cluster_size):
+            found.append(FAR.format(offset=offset, size=header.cluster_size))
+        return found
 
-    def _add_compressed(self, entry: int, bitmap: int, index: int) -> Iterator[Finding]:
-        header = self.header
+    def _compressed_faults(self, entry: int, bitmap: int, index: int) -> list[str]:
+        found = []
         if entry & layout.COPIED:
-            place = entry & (1 << layout.compressed_field_bits(header.cluster_bits)) - 1
-            yield corruption(f"ERROR: coffset=0x{place:x}: copied flag must never be set for compressed clusters")
+            place = entry & (1 << layout.compressed_field_bits(self.header.cluster_bits)) - 1
+            found.append(f"ERROR: coffset=0x{place:x}: copied flag must never be set for compressed clusters")
             entry &= ~layout.COPIED
-        if header.data_file:
-            yield corruption(f"ERROR compressed cluster {index} with data file, entry=0x{entry:x}")
-            return
-        if bitmap:
-            yield corruption(
+        if self.header.data_file:
+            found.append(f"ERROR compressed cluster {index} with data file, entry=0x{entry:x}")
+        elif bitmap:
+            found.append(
                 f"ERROR compressed cluster {index} with non-zero subcluster allocation bitmap, entry=0x{entry:x}"
             )
-            return
-        yield from self.add(*compressed_place(header, entry))
+        return found
+
+    def _count(self, entry: int, bitmap: int) -> Sequence[Finding]:
+        """Count what an L2 entry refers to, but for what was said to be past the end of the file."""
+        header = self.header
+        if header.data_file:
+            return ()
+        if entry & layout.COMPRESSED:
+            return () if bitmap else self.add(*compressed_place(header, entry & ~layout.COPIED))
+        offset = entry & layout.OFFSET_MASK
+        if not offset or self.mending.far(offset, header.cluster_size):
+            return ()
+        return self.add(offset, header.cluster_size)
 
     def _flags_right(self, entry: int, offset: int, count: int) -> bool:
         if self.header.data_file:
@@ -217,6 +352,27 @@ class References:
         if entry & layout.COMPRESSED or not is_allocated(self.header, entry):
             return True
         return self._flags_right(entry, entry & layout.OFFSET_MASK, 1)
+
+
+def repairing(text: str) -> str:
+    """The line of a fault that is being mended."""
+    text = text.replace("ERROR: counting reference for region", "ERROR reference to a region")
+    for word in ("ERROR: ", "ERROR found ", "ERROR "):
+        if text.startswith(word):
+            return "Repairing " + text[len(word) :]
+    return text
+
+
+def reserved(what: str, entry: int, mends: bool, repairable: bool) -> Finding:
+    """The finding of reserved bits in an entry."""
+    text = f"ERROR found {what} with reserved bits set: {entry:x}"
+    return corruption(repairing(text) if mends else text, repairable=repairable)
+
+
+def far(offset: int, size: int, mends: bool, repairable: bool) -> Finding:
+    """The finding of a reference to what lies past the end of the file."""
+    text = FAR.format(offset=offset, size=size)
+    return corruption(repairing(text) if mends else text, repairable=repairable)
 
 
 def is_allocated(header: Header, entry: int) -> bool:

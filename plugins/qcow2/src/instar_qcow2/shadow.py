@@ -12,7 +12,7 @@ from array import array
 
 from instar_core import limits as core
 from instar_core.errors import ErrorKind, FormatError
-from instar_core.types import Punch, Put, Truncate
+from instar_core.types import Put, Truncate
 from instar_qcow2 import layout, limits
 from instar_qcow2.level2 import flagged, read_l1
 from instar_qcow2.rehead import KEEP, rewriting
@@ -39,10 +39,18 @@ class ActiveTables:
 
     __slots__ = ("_clusters", "_header", "_old", "_source", "changed", "entries", "moved")
 
-    def __init__(self, source: Source, header: Header, clusters: HostClusters, shares: int) -> None:
-        """Places are taken at once; a table that moves takes `shares` references with it."""
+    def __init__(
+        self,
+        source: Source,
+        header: Header,
+        clusters: HostClusters,
+        shares: int,
+        l1: tuple[int, int] | None = None,
+    ) -> None:
+        """Places are taken at once; a table that moves takes `shares` references with it. `l1` is where another L1
+        table lies that becomes the active one: offset and entries."""
         self._source, self._header, self._clusters = source, header, clusters
-        self._old = read_l1(source, header, header.l1_table_offset, header.l1_size)
+        self._old = read_l1(source, header, *(l1 or (header.l1_table_offset, header.l1_size)))
         self.entries = array("Q", self._old)
         self.moved = array("Q")
         bits = header.cluster_bits
@@ -125,7 +133,8 @@ def switch(
     """The image is in the new state: `puts` are further (offset, data); the others as in rehead.rewriting.
 
     `active` are the active tables where they change; without, `fields` may place another L1 table. What is free
-    afterwards is punched.
+    afterwards stays allocated on disk, as qemu-img leaves it: giving back the many small pieces of a snapshot takes
+    longer than all else.
     """
     values = dict(fields or {})
     if active is not None and active.changed:
@@ -148,5 +157,3 @@ def switch(
     words = array("Q", clusters.places)
     yield from put_pieces(table, big_endian(words).ljust(size << header.cluster_bits, b"\0"))
     yield from new.edits()
-    for offset, length in clusters.freed():
-        yield Punch(offset, length)

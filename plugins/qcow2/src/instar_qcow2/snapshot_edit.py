@@ -1,4 +1,4 @@
-"""Creating and deleting internal snapshots in place. Source: docs/interop/qcow2.txt of QEMU, "Snapshots"."""
+"""Creating, deleting and applying internal snapshots in place. Source: docs/interop/qcow2.txt of QEMU, "Snapshots"."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from instar_core.errors import ErrorKind, FormatError
 from instar_qcow2 import layout, limits
 from instar_qcow2.header import read_header
 from instar_qcow2.hostclusters import HostClusters
-from instar_qcow2.level2 import read_l1, refer
 from instar_qcow2.shadow import ActiveTables, place, switch
+from instar_qcow2.snapshot_apply import apply_snapshot
+from instar_qcow2.snapshot_counts import count_tables as count_tables
 from instar_qcow2.snapshots import snapshot_entries
 
 TYPE_CHECKING = False
@@ -34,7 +35,7 @@ def edit_snapshots(image: Image, request: SnapshotEdit) -> Iterator[Edit]:
     source = image.main
     header = read_header(source)
     refuse(header)
-    edits = {"create": create_snapshot, "delete": delete_snapshot}.get(request.action)
+    edits = {"create": create_snapshot, "delete": delete_snapshot, "apply": apply_snapshot}.get(request.action)
     if edits is None:
         raise FormatError(f"qcow2 snapshots have no action {request.action!r}", kind=ErrorKind.UNSUPPORTED)
     yield from edits(source, header, request)
@@ -84,14 +85,6 @@ def delete_snapshot(source: Source, header: Header, request: SnapshotEdit) -> It
     clusters.refer_bytes(gone.l1_table_offset, 8 * gone.l1_size, -1)
     active = ActiveTables(source, header, clusters, 1)
     yield from replace_table(source, header, clusters, active, entries, b"", [])
-
-
-def count_tables(source: Source, header: Header, clusters: HostClusters, offset: int, size: int, change: int) -> None:
-    """The L2 tables of this L1 table, and what they refer to, are referred to once more or once less."""
-    for table in read_l1(source, header, offset, size):
-        if table:
-            refer(header, source.read(table, header.cluster_size, pad=True), clusters, change)
-            clusters.refer(table >> header.cluster_bits, 1, change)
 
 
 def replace_table(

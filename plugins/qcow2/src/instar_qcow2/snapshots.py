@@ -22,7 +22,11 @@ REPAIR = " with qemu-img check -r all"
 
 
 class SnapshotEntry(NamedTuple):
-    """An entry of the snapshot table: where its L1 table lies, what it is, and the bytes it takes in the table."""
+    """An entry of the snapshot table: where its L1 table lies, what it is, and the bytes it takes in the table.
+
+    `words` are the bytes of its id and name, which are its last; `trimmed_from` is the size of its extra data where
+    that is more than counts.
+    """
 
     l1_table_offset: int
     l1_size: int
@@ -30,12 +34,15 @@ class SnapshotEntry(NamedTuple):
     snapshot: Snapshot
     offset: int
     length: int
+    words: int = 0
+    trimmed_from: int = 0
 
 
-def snapshot_entries(source: Source, header: Header) -> Iterator[SnapshotEntry]:
+def snapshot_entries(source: Source, header: Header, *, trimmed: bool = False) -> Iterator[SnapshotEntry]:
     """The entries in table order; each is padded to a multiple of 8 bytes.
 
-    Raises FormatError for a table larger than limits.SNAPSHOT_TABLE or extra data beyond limits.SNAPSHOT_EXTRA.
+    Raises FormatError for a table larger than limits.SNAPSHOT_TABLE or extra data beyond limits.SNAPSHOT_EXTRA, of
+    which with `trimmed` only so much counts.
     """
     offset = header.snapshots_offset
     for index in range(header.nb_snapshots):
@@ -45,14 +52,15 @@ def snapshot_entries(source: Source, header: Header) -> Iterator[SnapshotEntry]:
         )
         start = offset
         offset += layout.SNAPSHOT.size
-        if extra_size > limits.SNAPSHOT_EXTRA:
+        kept = min(extra_size, limits.SNAPSHOT_EXTRA)
+        if extra_size > kept and not trimmed:
             raise FormatError(
                 f"Too much extra metadata in snapshot table entry {index}",
                 kind=ErrorKind.LIMIT,
                 offset=start + 36,
                 hint=f"{FORCE}this extra metadata{REPAIR}",
             )
-        extra = source.read(offset, extra_size, pad=True)
+        extra = source.read(offset, kept, pad=True)
         offset += extra_size
         words = source.read(offset, id_size + name_size, pad=True)
         offset += id_size + name_size
@@ -67,19 +75,21 @@ def snapshot_entries(source: Source, header: Header) -> Iterator[SnapshotEntry]:
         yield SnapshotEntry(
             l1_offset,
             l1_size,
-            extra_size,
+            kept,
             Snapshot(
                 id=text(words[:id_size]),
                 name=text(words[id_size:]),
-                state_size=large if extra_size >= 8 else state_size,
+                state_size=large if kept >= 8 else state_size,
                 seconds=seconds,
                 nanoseconds=nanoseconds,
                 clock=clock,
-                icount=icount if extra_size >= 24 and icount != (1 << 64) - 1 else None,
-                virtual_size=size if extra_size >= 16 else header.disk_size,
+                icount=icount if kept >= 24 and icount != (1 << 64) - 1 else None,
+                virtual_size=size if kept >= 16 else header.disk_size,
             ),
             start,
             offset - start,
+            id_size + name_size,
+            extra_size if extra_size > kept else 0,
         )
 
 

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from instar_core.errors import ErrorKind, FormatError
-from instar_core.types import Amend, Coding, Create, Geometry, NewFile, SnapshotEdit, Zero
+from instar_core.types import (
+    Amend,
+    BitmapEdit,
+    Coding,
+    Create,
+    Empty,
+    Geometry,
+    NewFile,
+    Rebase,
+    Repair,
+    Resize,
+    SnapshotEdit,
+    Update,
+    Zero,
+)
 from instar_qcow2 import layout
 from instar_qcow2.amend import amend
+from instar_qcow2.bitmap_edit import edit_bitmaps
 from instar_qcow2.empty import empty
+from instar_qcow2.empty_image import empty_image
 from instar_qcow2.encryption import coding as cipher
 from instar_qcow2.heading import heading
 from instar_qcow2.mapped import fill_mapped
 from instar_qcow2.plan import plan_image
+from instar_qcow2.rebase import rebase
+from instar_qcow2.repair import repair
+from instar_qcow2.resize import resize
 from instar_qcow2.sequential import fill
 from instar_qcow2.sizes import overhead
 from instar_qcow2.snapshot_edit import edit_snapshots
+from instar_qcow2.update import update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +50,20 @@ def write(image: Image | None, request: WriteRequest, runs: Iterable[Run]) -> It
         yield from create(request, runs)
     elif isinstance(request, SnapshotEdit) and image is not None:
         yield from edit_snapshots(image, request)
+    elif isinstance(request, BitmapEdit) and image is not None:
+        yield from edit_bitmaps(image, request, runs)
+    elif isinstance(request, Resize) and image is not None:
+        yield from resize(image, request)
+    elif isinstance(request, Rebase) and image is not None:
+        yield from rebase(image, request)
+    elif isinstance(request, Update) and image is not None:
+        yield from update(image, request, runs)
+    elif isinstance(request, Empty) and image is not None:
+        yield from empty_image(image)
     elif isinstance(request, Amend) and image is not None:
         yield from amend(image, request)
+    elif isinstance(request, Repair) and image is not None:
+        yield from repair(image, request)
     else:
         raise FormatError("qcow2 images cannot be changed in this way", kind=ErrorKind.UNSUPPORTED)
 

@@ -19,6 +19,10 @@ SPEC = FormatSpec(
             Capability.CHECK,
             Capability.REPAIR,
             Capability.BACKING,
+            Capability.UPDATE,
+            Capability.RESIZE,
+            Capability.REBASE,
+            Capability.EMPTY,
         }
     ),
     options=(
@@ -31,7 +35,14 @@ SPEC = FormatSpec(
     preload={
         "map": ("instar_qed.map",),
         "check": ("instar_qed.check",),
-        "write": ("instar_qed.write", "instar_qed.repair"),
+        "write": (
+            "instar_qed.write",
+            "instar_qed.repair",
+            "instar_qed.update",
+            "instar_qed.resize",
+            "instar_qed.rebase",
+            "instar_qed.empty",
+        ),
     },
 )
 """Create options stand in the order in which qemu-img names them in its `Formatting` line."""

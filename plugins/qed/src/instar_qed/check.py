@@ -5,6 +5,7 @@ from __future__ import annotations
 from instar_core.types import Finding, Severity, Tally
 from instar_qed import layout
 from instar_qed.header import read_header
+from instar_qed.repair import freeing
 from instar_qed.walk import Misplaced, Walk
 
 TYPE_CHECKING = False
@@ -20,13 +21,16 @@ def findings(image: Image) -> Iterator[Finding | Tally]:
     """Every finding, then the Tally. Raises FormatError (LIMIT) for what is too large to be checked."""
     header = read_header(image.main)
     walk = Walk(image.main, header)
-    unmendable = False
+    unmendable = faulty = False
     for fault in walk.faults():
+        faulty = True
         unmendable |= not isinstance(fault, Misplaced)
         yield _corruption(header, fault)
+    left = unmendable or (faulty and image.options.get("repair") == "leaks")
+    freed = not left and freeing(image.main, header, walk, faulty=faulty) is not None
     for first, count in walk.leaks():
         which = f"Leaked cluster {first}" if count == 1 else f"Leaked clusters {first} to {first + count - 1}"
-        yield Finding(Severity.LEAK, which, first * header.cluster_size, count)
+        yield Finding(Severity.LEAK, which, first * header.cluster_size, count, freed)
     if header.features & layout.NEED_CHECK:
         yield Finding(
             Severity.NOTE, "The image was not closed: it needs a check", layout.FEATURES_OFFSET, 1, not unmendable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.hookspecs import hookimpl
-from instar_core.types import Create, Match, Repair
+from instar_core.types import Create, Empty, Match, Rebase, Repair, Resize, Update
 from instar_qed import layout
 from instar_qed.info import info
 
@@ -58,13 +58,30 @@ def instar_check(image: Image) -> Iterator[Finding | Tally]:
 
 @hookimpl
 def instar_write(image: Image | None, request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
-    """A new image (see instar_qed.write), or one that is mended (see instar_qed.repair)."""
+    """A new image (see instar_qed.write), or a change of one that is there: each has a module of its own."""
     if isinstance(request, Create):
         from instar_qed.write import edits
 
         return edits(request, runs)
-    if isinstance(request, Repair) and image is not None:
-        from instar_qed.repair import mended
+    if image is not None:
+        if isinstance(request, Repair):
+            from instar_qed.repair import mended
 
-        return mended(image, request)
+            return mended(image, request)
+        if isinstance(request, Update):
+            from instar_qed.update import edits as updated
+
+            return updated(image, request, runs)
+        if isinstance(request, Resize):
+            from instar_qed.resize import resized
+
+            return resized(image, request)
+        if isinstance(request, Rebase):
+            from instar_qed.rebase import rebased
+
+            return rebased(image, request)
+        if isinstance(request, Empty):
+            from instar_qed.empty import emptied
+
+            return emptied(image)
     raise FormatError("QED images cannot be changed in this way", kind=ErrorKind.UNSUPPORTED)

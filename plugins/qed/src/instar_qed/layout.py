@@ -15,6 +15,8 @@ image_size, backing_filename_offset, backing_filename_size (64 bytes)"""
 
 FEATURES_OFFSET = 16
 AUTOCLEAR_OFFSET = 32
+L1_TABLE_OFFSET = 40
+IMAGE_SIZE_OFFSET = 48
 
 BACKING_FILE = 1 << 0
 NEED_CHECK = 1 << 1

@@ -19,3 +19,18 @@ CLUSTERS = 1 << 34
 
 WINDOW = 1 << 18
 """Table entries that a writer keeps before it puts them: 2 MiB."""
+
+WAITING = 4096
+"""Stretches of entries that wait for what they lead to: a stop loses them."""
+
+UNCOMMITTED = 256 << 20
+"""Bytes past the end of a file that nothing leads to yet: a stop leaks them."""
+
+COMPACTED = 1 << 30
+"""Bytes that one repair moves at most to free leaked clusters."""
+
+MOVES = 1 << 16
+"""Clusters that one repair moves at most: a list of them is kept."""
+
+LEAKS = 1 << 16
+"""Stretches of leaked clusters that are freed at most: a list of them is kept."""

@@ -1,9 +1,12 @@
-"""Mending a QED image: entries that name no place become unallocated, and the need-check bit is cleared."""
+"""Mending a QED image: no entry names no place, no cluster is leaked, and no mark says that a check is needed."""
 
 from __future__ import annotations
 
+from itertools import islice
+
 from instar_core.types import Barrier, Put, Zero
-from instar_qed import layout
+from instar_qed import layout, limits
+from instar_qed.compact import compacted, compaction
 from instar_qed.header import read_header
 from instar_qed.walk import Misplaced, Walk
 
@@ -11,15 +14,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from instar_core.source import Image
+    from instar_core.source import Image, Source
     from instar_core.types import Edit, Repair
+    from instar_qed.compact import Compaction
+    from instar_qed.header import Header
 
 
 def mended(image: Image, request: Repair) -> Iterator[Edit]:
-    """The image has no entry that names no place, unless only leaks are to be mended, of which qemu mends none either.
+    """The image has no entry that names no place, unless only leaks are to be mended.
 
-    It needs no check any more if nothing is left but leaks. Autoclear features, which nobody knows, are gone before
-    anything else changes. A stop at any point leaves some of the wrong entries.
+    It needs no check any more if nothing is left but leaks, and has none of those that can be freed. Autoclear
+    features, which nobody knows, are gone before anything else changes. A stop at any point leaves some of the wrong
+    entries, or the leaks.
     """
     header = read_header(image.main)
     walk = Walk(image.main, header)
@@ -32,13 +38,28 @@ def mended(image: Image, request: Repair) -> Iterator[Edit]:
             yield from _cleared(header.autoclear_features)
         begun = True
         yield Zero(fault.offset, fault.entries * layout.ENTRY)
-    if left or not header.features & layout.NEED_CHECK:
+    if left:
         return
-    if not begun:
+    plan = freeing(image.main, header, walk, faulty=begun)
+    marked = header.features & layout.NEED_CHECK
+    if not begun and (plan or marked):
         yield from _cleared(header.autoclear_features)
-    yield Barrier()
-    features = header.features & ~layout.NEED_CHECK
-    yield Put(layout.FEATURES_OFFSET, features.to_bytes(8, "little"))
+    if plan:
+        yield from compacted(image.main, header, plan)
+    if marked:
+        yield Barrier()
+        features = header.features & ~layout.NEED_CHECK
+        yield Put(layout.FEATURES_OFFSET, features.to_bytes(8, "little"))
+
+
+def freeing(source: Source, header: Header, walk: Walk, *, faulty: bool) -> Compaction | None:
+    """How a repair frees the leaks that the walk, now over, found in an image in which no cluster has two owners.
+
+    None where it cannot, and where tables would be moved in which it makes entries unallocated as well (`faulty`).
+    """
+    leaks = list(islice(walk.leaks(), limits.LEAKS + 1))
+    plan = compaction(source, header, leaks) if 0 < len(leaks) <= limits.LEAKS else None
+    return None if plan is not None and faulty and plan.moves else plan
 
 
 def _cleared(features: int) -> Iterator[Edit]:

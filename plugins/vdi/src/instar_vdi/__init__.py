@@ -11,7 +11,16 @@ SPEC = FormatSpec(
     suffixes=(".vdi",),
     signatures=(Signature(b"\x7f\x10\xda\xbe", 0x40),),
     capabilities=frozenset(
-        {Capability.READ, Capability.CREATE, Capability.FILL, Capability.MEASURE, Capability.CHECK, Capability.REPAIR},
+        {
+            Capability.READ,
+            Capability.CREATE,
+            Capability.FILL,
+            Capability.MEASURE,
+            Capability.CHECK,
+            Capability.UPDATE,
+            Capability.RESIZE,
+            Capability.REPAIR,
+        },
     ),
     options=(
         Option("size", "size", "Virtual disk size"),
@@ -20,7 +29,7 @@ SPEC = FormatSpec(
     preload={
         "map": ("instar_vdi.map",),
         "check": ("instar_vdi.check",),
-        "write": ("instar_vdi.write", "instar_vdi.repair"),
+        "write": ("instar_vdi.write", "instar_vdi.repair", "instar_vdi.update", "instar_vdi.resize"),
     },
 )
 """Create options stand in the order in which qemu-img names them in its `Formatting` line."""

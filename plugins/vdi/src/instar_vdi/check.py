@@ -6,7 +6,7 @@ from instar_core.taken import Taken
 from instar_core.types import Finding, Severity, Tally
 from instar_vdi.blocks import ABSENT, stretches
 from instar_vdi.info import CUT
-from instar_vdi.layout import ALLOCATED_AT, TYPES
+from instar_vdi.layout import ALLOCATED_AT, SECTOR, TYPES
 from instar_vdi.opening import cut, open_image
 
 TYPE_CHECKING = False
@@ -31,13 +31,22 @@ def findings(image: Image) -> Iterator[Finding | Tally]:
         yield Finding(Severity.CORRUPTION, f"ERROR: {CUT}", offset=image.main.size)
         yield Tally()
         return
-    allocated = beyond = 0
+    if header.blocks and header.offset_bmap >= header.offset_data:
+        yield Finding(
+            Severity.LEAK,
+            "The block map lies behind the blocks, where a change that was stopped left it",
+            offset=header.offset_bmap,
+            repairable=header.offset_data >= SECTOR + -(-4 * header.blocks // SECTOR) * SECTOR,
+        )
+    allocated = beyond = last = large = 0
     taken = Taken()
     for block, count, index, step in stretches(image.main, header, 0, header.blocks):
         if index == ABSENT:
             continue
         inside = max(0, min(count, header.blocks - index)) if step else count * (index < header.blocks)
         allocated += inside
+        large += count - inside
+        last = max(last, index + step * (inside - 1) + 1 if inside else 0)
         if step:
             yield from map(_also, taken.take(index, inside))
             beyond += max(0, inside - _held(image.main, header, index))
@@ -59,6 +68,9 @@ def findings(image: Image) -> Iterator[Finding | Tally]:
             offset=ALLOCATED_AT,
             repairable=True,
         )
+    if last > max(allocated, header.allocated) and not large:
+        text = f"Block {last - 1} lies where the next one will be put, as {header.allocated} are allocated"
+        yield Finding(Severity.NOTE, text, offset=ALLOCATED_AT, repairable=True)
     if beyond:
         yield Finding(Severity.NOTE, f"The file ends before {beyond} of its blocks do", count=beyond)
     yield Tally()

@@ -47,9 +47,9 @@ def instar_check(image: Image) -> Iterator[Finding | Tally]:
 
 @hookimpl
 def instar_write(image: Image | None, request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
-    """A new image, dynamic or static, or an image whose count of allocated blocks is mended."""
-    from instar_core.errors import ContractViolation
-    from instar_core.types import Create, Repair
+    """A new image, dynamic or static, or a change of one that is there."""
+    from instar_core.errors import ErrorKind, FormatError
+    from instar_core.types import Create, Repair, Resize, Update
 
     if isinstance(request, Create):
         from instar_vdi.write import edits
@@ -59,4 +59,12 @@ def instar_write(image: Image | None, request: WriteRequest, runs: Iterable[Run]
         from instar_vdi.repair import mending
 
         return mending(image, request)
-    raise ContractViolation("a VDI image is made or mended, and changed in no other way")
+    if isinstance(request, Update) and image is not None:
+        from instar_vdi.update import updated
+
+        return updated(image, request, runs)
+    if isinstance(request, Resize) and image is not None:
+        from instar_vdi.resize import resized
+
+        return resized(image, request)
+    raise FormatError("VDI images have no such change", kind=ErrorKind.UNSUPPORTED)

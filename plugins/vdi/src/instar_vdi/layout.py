@@ -6,9 +6,11 @@ Names are those of VirtualBox's VDICore (VDIPREHEADER, VDIHEADER1).
 from __future__ import annotations
 
 from struct import Struct
+from sys import byteorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from array import array
     from typing import NamedTuple
 else:
     from instar_core.record import NamedTuple
@@ -96,3 +98,13 @@ class Header(NamedTuple):
 
 
 HEADER = Struct("<64s5I256s7IQ4I16s16s16s16s56x")
+FIELDS = HEADER.size - 56
+"""Bytes of the sector that the fields take; later versions have more of them."""
+
+
+def little(entries: array[int]) -> bytes:
+    """Entries of the block map as a file has them."""
+    if byteorder == "big":
+        entries = entries[:]
+        entries.byteswap()
+    return entries.tobytes()

@@ -16,3 +16,12 @@ BLOCK_MOST = 64 << 20
 
 PIECE = 1 << 16
 """Entries of the block map that are looked at together: 256 KiB, so that the work for a uniform piece is small."""
+
+STRETCHES = 1 << 21
+"""Stretches of stored blocks among which free ones are looked for: about 120 MiB of memory."""
+
+WAITING = 4096
+"""Stretches of blocks that wait to be committed: a stop loses them."""
+
+COPIES = 1 << 10
+"""Blocks that one repair moves; a further repair moves more."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from sys import byteorder
 
 from instar_core import limits as core_limits
 from instar_core.errors import ContractViolation, ErrorKind, FormatError
@@ -21,6 +20,7 @@ from instar_vdi.layout import (
     VERSION,
     Header,
     Type,
+    little,
 )
 
 TYPE_CHECKING = False
@@ -62,7 +62,7 @@ def edits(request: Create, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
 def _fixed(blocks: int, data: int, runs: Iterable[Run]) -> Iterator[Edit]:
     """Every block has its own place; the holes of the file are the zeros of the disk."""
     for first in range(0, blocks, ENTRIES):
-        yield Put(SECTOR + 4 * first, _little(array("I", range(first, min(blocks, first + ENTRIES)))))
+        yield Put(SECTOR + 4 * first, little(array("I", range(first, min(blocks, first + ENTRIES)))))
     for run in runs:
         yield Copy(run.start, data + run.start, run.length)
 
@@ -95,14 +95,7 @@ def _growing(blocks: int, data: int, runs: Iterable[Run]) -> Generator[Edit, Non
 
 def _put(at: int, entries: array[int], count: int) -> Iterator[Put]:
     """The piece of the block map from entry `at` on; what has no entry is free."""
-    yield Put(SECTOR + 4 * at, _little(entries) + b"\xff" * 4 * (count - len(entries)))
-
-
-def _little(entries: array[int]) -> bytes:
-    if byteorder == "big":
-        entries = entries[:]
-        entries.byteswap()
-    return entries.tobytes()
+    yield Put(SECTOR + 4 * at, little(entries) + b"\xff" * 4 * (count - len(entries)))
 
 
 def _header(request: Create, size: int, blocks: int, data: int, allocated: int, static: bool) -> bytes:

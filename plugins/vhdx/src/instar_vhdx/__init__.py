@@ -22,6 +22,10 @@ SPEC = FormatSpec(
             Capability.CHECK,
             Capability.REPAIR,
             Capability.BACKING,
+            Capability.UPDATE,
+            Capability.RESIZE,
+            Capability.REBASE,
+            Capability.EMPTY,
         }
     ),
     options=(

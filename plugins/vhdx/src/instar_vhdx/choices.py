@@ -90,7 +90,7 @@ def chosen(request: Create) -> Choices:
         fixed=subformat == "fixed",
         zero=zero is None or bool(zero),
         parent=parent,
-        linkage=_linkage(request) if parent else "",
+        linkage=linkage_of((request.backing or {}).get("identity")) if parent else "",
         entropy=request.entropy,
     )
 
@@ -116,11 +116,15 @@ def _automatic(size: int) -> int:
 
 def _parent(request: Create) -> str:
     """The parent's name. Raises FormatError (USAGE) for one of another format, or one that cannot be stored."""
-    given = request.backing or {}
-    kind = given.get("format") or request.options.get("backing_fmt")
+    given, options = request.backing or {}, request.options
+    name = given.get("name") or options.get("backing_file") or b""
+    return stored_name(name, given.get("format") or options.get("backing_fmt"))
+
+
+def stored_name(name: str | bytes, kind: str | None) -> str:
+    """The name of a parent of this format as it is stored. Raises FormatError (USAGE)."""
     if kind not in (None, "vhdx"):
         raise _refused("backing_file must be a vhdx image")
-    name = given.get("name") or request.options.get("backing_file") or b""
     text = name if isinstance(name, str) else bytes(name).decode("utf-8", "surrogateescape")
     try:
         stored = encode(text)
@@ -131,8 +135,9 @@ def _parent(request: Create) -> str:
     return text
 
 
-def _linkage(request: Create) -> str:
-    linkage = identity(str((request.backing or {}).get("identity") or ""))
+def linkage_of(told: object) -> str:
+    """The parent's identifier, as its own info says it. Raises FormatError (USAGE) where nobody looked."""
+    linkage = identity(str(told or ""))
     if linkage is None:
         raise _refused("the backing file must be there and readable, for the image stores its identifier")
     return linkage

@@ -86,7 +86,7 @@ def metadata_region(choices: Choices, disk_id: bytes, sector: int) -> bytes:
         (PHYSICAL_SECTOR_ITEM, sector.to_bytes(4, "little"), disk),
     ]
     if choices.parent:
-        items.append((PARENT_LOCATOR_ITEM, locator(choices), IS_REQUIRED))
+        items.append((PARENT_LOCATOR_ITEM, locator(choices.parent, choices.linkage), IS_REQUIRED))
     table = METADATA_HEAD.pack(METADATA_MAGIC, 0, len(items), bytes(20))
     body = b""
     for item, data, kind in items:
@@ -97,11 +97,11 @@ def metadata_region(choices: Choices, disk_id: bytes, sector: int) -> bytes:
     return made
 
 
-def locator(choices: Choices) -> bytes:
+def locator(parent: str, linkage: str) -> bytes:
     """The parent locator: which parent, and by what name; slashes are turned into the backslashes of Windows."""
     texts = [
-        ("parent_linkage", "{" + choices.linkage + "}"),
-        ("relative_path", choices.parent.replace("/", "\\")),
+        ("parent_linkage", "{" + linkage + "}"),
+        ("relative_path", parent.replace("/", "\\")),
     ]
     head = LOCATOR_HEAD.pack(LOCATOR_TYPE, 0, len(texts))
     at = len(head) + len(texts) * LOCATOR_ENTRY.size

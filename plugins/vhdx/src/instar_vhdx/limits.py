@@ -46,3 +46,6 @@ CHECK_RUNS = 1 << 20
 
 CHECK_LINES = 1 << 16
 """Findings of one kind that are told one by one; those after them are counted in one line."""
+
+WAITING = 1 << 15
+"""Entries of the block allocation table that wait for content to be on stable storage: of 32 GiB at the least."""

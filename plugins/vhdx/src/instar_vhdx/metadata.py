@@ -58,12 +58,12 @@ class Metadata(NamedTuple):
 
 def read_metadata(source: Source, region: Region) -> Metadata:
     """What the region says. Raises FormatError for items that are missing, not understood, or out of bounds."""
-    items = _items(source, region)
+    found = items(source, region)
     values: dict[bytes, bytes] = {}
     for item, length in LENGTHS.items():
-        if item not in items:
+        if item not in found:
             raise FormatError(f"the metadata item {guid_text(item)} is missing", kind=ErrorKind.CORRUPT)
-        place, stored = items[item]
+        place, stored = found[item]
         if stored < length:
             raise FormatError(
                 f"the metadata item {guid_text(item)} has {stored} bytes", kind=ErrorKind.CORRUPT, offset=place
@@ -73,9 +73,9 @@ def read_metadata(source: Source, region: Region) -> Metadata:
     parent = bool(flags & HAS_PARENT)
     locator: dict[str, str] = {}
     if parent:
-        if PARENT_LOCATOR_ITEM not in items:
+        if PARENT_LOCATOR_ITEM not in found:
             raise FormatError("the image has a parent, but does not name it", kind=ErrorKind.CORRUPT)
-        place, stored = items[PARENT_LOCATOR_ITEM]
+        place, stored = found[PARENT_LOCATOR_ITEM]
         locator = read_locator(source.read(place, stored), place)
     made = Metadata(
         int.from_bytes(values[VIRTUAL_DISK_SIZE_ITEM], "little"),
@@ -91,7 +91,7 @@ def read_metadata(source: Source, region: Region) -> Metadata:
     return made
 
 
-def _items(source: Source, region: Region) -> dict[bytes, tuple[int, int]]:
+def items(source: Source, region: Region) -> dict[bytes, tuple[int, int]]:
     """Where each item that is understood lies, and how long it is."""
     magic, _, count, _ = source.unpack(METADATA_HEAD, region.offset)
     if magic != METADATA_MAGIC:

@@ -37,22 +37,22 @@ def repair_edits(image: Image, request: Repair) -> Iterator[Edit]:
     if replay is not None:
         if request.mode != "all":
             return
-        _harmless(replay, disk.header)
+        harmless(replay, disk.header)
     header = disk.header._replace(file_write_guid=random_guid(request.entropy[:16]))
     if header.sequence >= SEQUENCES - 4:
         raise FormatError("the headers have run out of sequence numbers", kind=ErrorKind.UNSUPPORTED)
-    yield from _both(header)
+    yield from both(header)
     if replay is not None:
         if replay.size > image.main.size:
             yield Truncate(replay.size)
-        yield from _sectors(replay)
+        yield from log_sectors(replay)
         yield Barrier()
-    yield from _tables(disk.source)
+    yield from tables(disk.source)
     if header.log_guid != NO_GUID:
-        yield from _both(header._replace(sequence=header.sequence + 2, log_guid=NO_GUID))
+        yield from both(header._replace(sequence=header.sequence + 2, log_guid=NO_GUID))
 
 
-def _both(header: Header) -> Iterator[Edit]:
+def both(header: Header) -> Iterator[Edit]:
     """Both headers say what `header` does, with the next two sequence numbers; the one not in use comes first."""
     first, second = HEADERS
     for number, place in enumerate((second, first) if header.place == first else (first, second)):
@@ -60,7 +60,7 @@ def _both(header: Header) -> Iterator[Edit]:
         yield Barrier()
 
 
-def _tables(source: Source) -> Iterator[Edit]:
+def tables(source: Source) -> Iterator[Edit]:
     """Of two region tables the damaged one is what the other is."""
     tables = [valid_table(source, place) for place in REGION_TABLES]
     good = tables[0] or tables[1]
@@ -70,7 +70,7 @@ def _tables(source: Source) -> Iterator[Edit]:
             yield Barrier()
 
 
-def _sectors(replay: Replay) -> Iterator[Edit]:
+def log_sectors(replay: Replay) -> Iterator[Edit]:
     """All that the log changes, in stretches."""
     start, zeros = 0, 0
     parts: list[bytes] = []
@@ -94,7 +94,7 @@ def _stretch(start: int, parts: list[bytes], zeros: int) -> Iterator[Edit]:
         yield Punch(start, zeros)
 
 
-def _harmless(replay: Replay, header: Header) -> None:
+def harmless(replay: Replay, header: Header) -> None:
     """Raises FormatError for a log that changes what it must not: identifier, headers, or the log itself."""
     log = range(header.log_offset // LOG_SECTOR, (header.log_offset + header.log_length) // LOG_SECTOR)
     for number in replay.sectors:

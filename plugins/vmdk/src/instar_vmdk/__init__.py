@@ -26,8 +26,13 @@ SPEC = FormatSpec(
             Capability.FILL,
             Capability.MEASURE,
             Capability.CHECK,
+            Capability.REPAIR,
             Capability.BACKING,
             Capability.COMPRESS,
+            Capability.UPDATE,
+            Capability.RESIZE,
+            Capability.REBASE,
+            Capability.EMPTY,
         }
     ),
     options=(

@@ -1,7 +1,8 @@
 """Checking the structure of a VMDK image.
 
 qemu-img looks for one thing only, a grain that begins past the end of its file, and ends the check there with an error.
-Here that is a corruption, after which the check fails in the same way; everything else that is found is a note.
+Here that is a corruption, after which the check fails in the same way. Tables outside the file are one too: all that
+they would lead to is lost. Everything else that is found is a note.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from instar_core.ranges import Ranges
 from instar_core.types import Finding, Kind, Severity, Tally
 from instar_vmdk import limits
 from instar_vmdk.checkheader import header_notes
-from instar_vmdk.grains import grains, tables
+from instar_vmdk.checktables import table_findings
+from instar_vmdk.grains import grains
 from instar_vmdk.layout import MARKER, NO_PARENT, SECTOR, Part, Sparse
 from instar_vmdk.map import stream_at
 from instar_vmdk.opening import Disk, open_disk
+from instar_vmdk.slack import mendable, unused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,9 +30,10 @@ def findings(image: Image) -> Iterator[Finding | Tally]:
     """Every finding, then a Tally without counts, as qemu-img has none for this format.
 
     Raises FormatError (CORRUPT, "Invalid argument") at the end, in place of the Tally, where grains lie past the end of
-    their file.
+    their file; not if the option `repair` says that all is to be mended, and some of that can be.
     """
     disk = open_disk(image)
+    mending = False
     yield from _descriptor_notes(disk)
     beyond = False
     for part in disk.parts:
@@ -48,12 +52,18 @@ def findings(image: Image) -> Iterator[Finding | Tally]:
             if part.offset + part.length > source.size:
                 yield _note(f"The file of the extent at sector {part.start // SECTOR} ends before the extent")
             continue
-        yield from header_notes(source, part)
-        yield from _directory_notes(source, part.sparse)
-        for found in _grains(source, part, part.sparse):
+        writable = mendable(source, part)
+        yield from header_notes(source, part, writable=writable)
+        mended = yield from table_findings(source, part.sparse, writable=writable)
+        mending |= bool(mended) and image.options.get("repair") == "all"
+        for found in _grains(source, part, part.sparse, mended):
             beyond |= found.severity == Severity.CORRUPTION
             yield found
-    if beyond:
+        slack = unused(source, part) if writable else 0
+        if slack:
+            text = f"{slack} bytes at the end of the extent at sector {part.start // SECTOR} are not in use"
+            yield Finding(Severity.NOTE, text, offset=source.size - slack, repairable=True)
+    if beyond and not mending:
         raise FormatError("Invalid argument", kind=ErrorKind.CORRUPT)
     yield Tally()
 
@@ -70,55 +80,9 @@ def _descriptor_notes(disk: Disk) -> Iterator[Finding]:
         yield _note("parentCID and parentFileNameHint contradict each other")
 
 
-def _directory_notes(source: Source, sparse: Sparse) -> Iterator[Finding]:
-    """Grain tables past the end of the file, and what the redundant ones say otherwise."""
-    size = sparse.per_table * sparse.width
-    for table, count, offset in tables(source, sparse, sparse.directory, 0, sparse.entries):
-        inside = max(0, (source.size - offset) // size)
-        if offset > 0 and inside < count:
-            yield _note(f"Grain table {table + inside} is not inside the file", offset=offset, count=count - inside)
-    if not sparse.redundant:
-        return
-    pairs = _aligned(
-        tables(source, sparse, sparse.directory, 0, sparse.entries),
-        tables(source, sparse, sparse.redundant, 0, sparse.entries),
-        size,
-    )
-    piece = max(1, limits.TABLE_PIECE // sparse.per_table)
-    for table, count, primary, redundant in pairs:
-        if primary == redundant:
-            continue
-        if primary <= 0 or redundant <= 0:
-            yield _note(f"Grain table {table} exists in one grain directory only", count=count)
-            continue
-        for at in range(0, count, piece):
-            length = min(piece, count - at) * size
-            one = source.read(primary + at * size, length, pad=True)
-            if one != source.read(redundant + at * size, length, pad=True):
-                yield _note(f"Grain table {table + at} and its redundant copy differ", offset=primary + at * size)
-
-
-def _aligned(
-    one: Iterator[tuple[int, int, int]], other: Iterator[tuple[int, int, int]], size: int
-) -> Iterator[tuple[int, int, int, int]]:
-    """Two walks over the same tables as one, cut where either is cut; places are those of the first table of each."""
-    left, right = next(one, None), next(other, None)
-    while left is not None and right is not None:
-        table = max(left[0], right[0])
-        count = min(left[0] + left[1], right[0] + right[1]) - table
-        yield table, count, _place(left, table, size), _place(right, table, size)
-        end = table + count
-        left = next(one, None) if left[0] + left[1] == end else left
-        right = next(other, None) if right[0] + right[1] == end else right
-
-
-def _place(walked: tuple[int, int, int], table: int, size: int) -> int:
-    """Where `table` lies, given a walk's run of tables end to end."""
-    return walked[2] + (table - walked[0]) * size if walked[2] > 0 else walked[2]
-
-
-def _grains(source: Source, part: Part, sparse: Sparse) -> Iterator[Finding]:
-    """Grains past the end of the file, in its metadata, over one another, or with a wrong marker."""
+def _grains(source: Source, part: Part, sparse: Sparse, mended: int) -> Iterator[Finding]:
+    """Grains past the end of the file (of which `mended` can be), in its metadata, over one another, or with a wrong
+    marker."""
     total = -(-sparse.capacity // sparse.grain)
     used = Ranges(limits.CHECK_RUNS)
     beyond = 0
@@ -144,7 +108,8 @@ def _grains(source: Source, part: Part, sparse: Sparse) -> Iterator[Finding]:
             yield from notes
             used.add(here, length)
     if beyond:
-        yield Finding(Severity.CORRUPTION, f"ERROR: cluster offset for sector {first} points after EOF", count=beyond)
+        text = f"ERROR: cluster offset for sector {first} points after EOF"
+        yield Finding(Severity.CORRUPTION, text, count=beyond, repairable=mended >= beyond)
     if used.full:
         yield _note("The extent is too fragmented to look for grains that overlap")
     else:

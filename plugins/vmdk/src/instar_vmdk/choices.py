@@ -77,18 +77,22 @@ def chosen(request: Create) -> Choices:
         zeroed=zeroed,
         name=request.name,
         backing=backing,
-        cid=_identifier(request.entropy),
+        cid=identifier(request.entropy),
         parent_cid=_parent(request) if backing else NO_PARENT,
     )
 
 
 def _backing(request: Create) -> bytes:
     """The parent's name as it is to be stored. Raises FormatError (USAGE) for a parent of another format."""
-    given = request.backing or {}
-    kind = given.get("format") or request.options.get("backing_fmt")
+    given, options = request.backing or {}, request.options
+    name = given.get("name") or options.get("backing_file") or b""
+    return stored_name(name, given.get("format") or options.get("backing_fmt"))
+
+
+def stored_name(name: str | bytes, kind: str | None) -> bytes:
+    """The name of a parent of this format as it is stored. Raises FormatError (USAGE)."""
     if kind not in (None, "vmdk"):
         raise FormatError("backing_file must be a vmdk image", kind=ErrorKind.USAGE)
-    name = given.get("name") or request.options.get("backing_file") or b""
     return name.encode("utf-8", "surrogateescape") if isinstance(name, str) else bytes(name)
 
 
@@ -100,6 +104,6 @@ def _parent(request: Create) -> int:
     return cid
 
 
-def _identifier(entropy: bytes) -> int:
+def identifier(entropy: bytes) -> int:
     """A content identifier that is none of those with a meaning (no parent, see the long one, none)."""
     return int.from_bytes(entropy[:4], "little") % 0xFFFFFFFD + 1

@@ -44,7 +44,7 @@ def grains(source: Source, sparse: Sparse, first: int, end: int) -> Iterator[Gra
             continue
         for at in range(low, high, limits.TABLE_PIECE):
             here = offset + (at - table * per) * sparse.width
-            yield from _piece(source, sparse, at, min(limits.TABLE_PIECE, high - at), here)
+            yield from piece(source, sparse, at, min(limits.TABLE_PIECE, high - at), here)
 
 
 def tables(source: Source, sparse: Sparse, directory: int, first: int, end: int) -> Iterator[Tables]:
@@ -87,7 +87,8 @@ def _sesparse_table(sparse: Sparse, entry: int) -> int:
     return sparse.tables + (entry & 0xFFFFFFFF) * sparse.per_table * sparse.width
 
 
-def _piece(source: Source, sparse: Sparse, first: int, count: int, offset: int) -> Iterator[Grains]:
+def piece(source: Source, sparse: Sparse, first: int, count: int, offset: int) -> Iterator[Grains]:
+    """The state of `count` grains from `first` on, whose entries lie at `offset`."""
     if sparse.width == 8:
         for index, length, entry, step in source.runs(offset, count, 8, SESPARSE_STRIDE, big=False, pad=True):
             yield from _sesparse(sparse, first + index, length, entry, step, offset)

@@ -37,14 +37,24 @@ def header_of(source: Source) -> HostedHeader:
     header = HostedHeader._make(source.unpack(HOSTED, 0, pad=True))
     if header.gd_offset != GD_AT_END:
         return header
+    footer = footer_of(source)
+    if footer is None:
+        at = max(0, -(-source.size // SECTOR) * SECTOR - FOOTER)
+        raise FormatError("Invalid argument: the footer of the stream-optimized file is missing", offset=at)
+    return footer
+
+
+def footer_of(source: Source) -> HostedHeader | None:
+    """The second header, near the end of a stream-optimised file, between its marker and the last one."""
     at = -(-source.size // SECTOR) * SECTOR - FOOTER
-    if at >= 0:
-        _, size, kind = source.unpack(METADATA_MARKER, at, pad=True)
-        footer = HostedHeader._make(source.unpack(HOSTED, at + SECTOR, pad=True))
-        end = source.unpack(METADATA_MARKER, at + 2 * SECTOR, pad=True)
-        if (size, kind) == (0, MarkerType.FOOTER) and footer.magic == HOSTED_MAGIC and end == (0, 0, 0):
-            return footer
-    raise FormatError("Invalid argument: the footer of the stream-optimized file is missing", offset=max(0, at))
+    if at < 0:
+        return None
+    _, size, kind = source.unpack(METADATA_MARKER, at, pad=True)
+    footer = HostedHeader._make(source.unpack(HOSTED, at + SECTOR, pad=True))
+    end = source.unpack(METADATA_MARKER, at + 2 * SECTOR, pad=True)
+    if (size, kind) != (0, MarkerType.FOOTER) or footer.magic != HOSTED_MAGIC or end != (0, 0, 0):
+        return None
+    return footer
 
 
 def open_hosted(source: Source) -> Sparse:

@@ -26,6 +26,10 @@ SPEC = FormatSpec(
             Capability.CHECK,
             Capability.REPAIR,
             Capability.BACKING,
+            Capability.UPDATE,
+            Capability.RESIZE,
+            Capability.REBASE,
+            Capability.EMPTY,
         }
     ),
     options=(
@@ -55,7 +59,7 @@ SPEC = FormatSpec(
     preload={
         "map": ("instar_vpc.map",),
         "check": ("instar_vpc.check",),
-        "write": ("instar_vpc.write", "instar_vpc.repair"),
+        "write": ("instar_vpc.write",),
     },
 )
 """Create options stand in the order in which qemu-img names them in its `Formatting` line."""

@@ -19,7 +19,7 @@ from instar_vpc.layout import (
     checksum,
 )
 from instar_vpc.locators import locators
-from instar_vpc.mending import mending
+from instar_vpc.mending import fixed_slack, mending
 from instar_vpc.opening import open_disk
 
 TYPE_CHECKING = False
@@ -49,6 +49,11 @@ def findings(image: Image) -> Iterator[Finding | Tally]:
     if disk.header is None or made is None:
         if disk.size > max(0, disk.footers.main.place):
             yield _bad(f"The disk has {disk.size} bytes, but its footer is at {disk.footers.main.place}")
+        slack = fixed_slack(disk)
+        if slack:
+            yield Finding(
+                Severity.LEAK, f"{slack} bytes before the footer are not in use", disk.size, slack // SECTOR, True
+            )
         yield Tally(end=disk.footers.main.place + FOOTER.size)
         return
     yield from _header(source, disk, disk.header)
@@ -67,13 +72,13 @@ def _footers(disk: Disk, made: Mending | None) -> Iterator[Finding]:
         return
     if head is None or not head.sound:
         yield _bad("The copy of the footer in front is damaged or missing", 0, repairable=made.head)
+    again = made.tail is not None
     if tail is None:
-        yield _bad("The footer at the end is missing", repairable=made.tail is not None)
+        yield _left("The footer at the end is missing", repairable=again)
     elif not tail.sound:
-        yield _bad("The footer at the end is damaged", tail.place, repairable=made.tail is not None)
+        yield _left("The footer at the end is damaged", tail.place, repairable=again)
     elif head is not None and head.sound and head.data != tail.data:
-        again = made.tail is not None
-        yield _bad("The footer at the end differs from its copy in front", tail.place, repairable=again)
+        yield _left("The footer at the end differs from its copy in front", tail.place, repairable=again)
 
 
 def _header(source: Source, disk: Disk, header: Header) -> Iterator[Finding]:
@@ -140,6 +145,11 @@ def _table(source: Source, disk: Disk, header: Header, made: Mending) -> Iterato
 
 def _bad(text: str, offset: int = -1, *, repairable: bool = False) -> Finding:
     return Finding(Severity.CORRUPTION, text, offset, repairable=repairable)
+
+
+def _left(text: str, offset: int = -1, *, repairable: bool) -> Finding:
+    """What a change that was cut short leaves behind: the footer in front counts, so nothing is lost by it."""
+    return Finding(Severity.LEAK, text, offset, repairable=repairable)
 
 
 def _note(text: str, offset: int = -1, count: int = 1) -> Finding:

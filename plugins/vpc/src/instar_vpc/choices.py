@@ -9,7 +9,8 @@ from instar_vpc.layout import EPOCH, SECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple
+    from collections.abc import Mapping
+    from typing import Any, NamedTuple
 
     from instar_core.types import Create
 else:
@@ -63,26 +64,30 @@ def chosen(request: Create) -> Choices:
         time_stamp=max(0, request.time // NANO - EPOCH) & 0xFFFFFFFF,
         unique_id=_random_id(request.entropy),
         parent=parent,
-        parent_id=_parent_id(request) if parent else bytes(16),
+        parent_id=parent_id(request.backing or {}) if parent else bytes(16),
     )
 
 
 def _parent(request: Create) -> bytes:
     """The parent's name as it is to be stored. Raises FormatError (USAGE) for a parent of another format."""
-    given = request.backing or {}
-    kind = given.get("format") or request.options.get("backing_fmt")
+    given, options = request.backing or {}, request.options
+    name = given.get("name") or options.get("backing_file") or b""
+    return stored_name(name, given.get("format") or options.get("backing_fmt"))
+
+
+def stored_name(name: str | bytes, kind: str | None) -> bytes:
+    """The name of a parent of this format as it is stored. Raises FormatError (USAGE)."""
     if kind not in (None, "vpc"):
         raise FormatError("backing_file must be a vpc image", kind=ErrorKind.USAGE)
-    name = given.get("name") or request.options.get("backing_file") or b""
     name = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else bytes(name)
     if b"\\" in name:
         raise FormatError("a name with a backslash cannot be that of a parent", kind=ErrorKind.USAGE)
     return name
 
 
-def _parent_id(request: Create) -> bytes:
+def parent_id(given: Mapping[str, Any]) -> bytes:
     """The parent's unique identifier, as its own info says it; zeros where nobody looked."""
-    told = (request.backing or {}).get("identity") or ""
+    told = given.get("identity") or ""
     try:
         made = bytes.fromhex(str(told).replace("-", ""))
     except ValueError:

@@ -25,3 +25,6 @@ CHECK_RUNS = 1 << 20
 
 WINDOW = 1 << 17
 """Table entries that a writer keeps before it puts them: 512 KiB."""
+
+WAITING = 1 << 18
+"""Bytes of table entries and sector bitmaps that wait for content to be on stable storage: of 64 Ki new blocks."""

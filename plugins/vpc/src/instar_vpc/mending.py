@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from instar_vpc import limits
 from instar_vpc.blocks import last_entry
+from instar_vpc.geometry import MAXIMUM_SECTORS, geometry_sectors
 from instar_vpc.layout import (
     FOOTER,
     HEADER_CHECKSUM,
@@ -61,6 +62,16 @@ def mending(source: Source, disk: Disk, header: Header) -> Mending:
         leaked=max(0, stop - end) // (disk.bitmap + header.block_size),
         trusted=known and seal == header.checksum,
     )
+
+
+def fixed_slack(disk: Disk) -> int:
+    """Bytes between a fixed disk and its footer, in whole sectors; 0 where another reading of its size has them."""
+    main = disk.footers.main
+    sectors = geometry_sectors(main.footer)
+    used = max(disk.size, main.footer.current_size, sectors * SECTOR if sectors != MAXIMUM_SECTORS else 0)
+    if not main.sound or main.footer.disk_type != DiskType.FIXED or disk.size % SECTOR:
+        return 0
+    return max(0, main.place - used) // SECTOR * SECTOR if used == disk.size else 0
 
 
 def used_end(source: Source, disk: Disk, header: Header) -> int:

@@ -65,13 +65,7 @@ def footer(choices: Choices) -> bytes:
 
 def header(choices: Choices, entries: int, names_at: int) -> tuple[bytes, bytes]:
     """The dynamic disk header of a new image, and the names of its parent, which are to lie at `names_at`."""
-    entry, names, own = b"", b"", b""
-    if choices.parent:
-        own = _utf16(choices.parent.rpartition(b"/")[2], utf_16_be_encode)[:510]
-        for code, data in _names(choices.parent):
-            room = -(-len(data) // SECTOR) * SECTOR
-            entry += LOCATOR.pack(*Locator(code, room, len(data), names_at + len(names)))
-            names += data.ljust(room, b"\0")
+    entry, names, own = parent_locators(choices.parent, names_at) if choices.parent else (b"", b"", b"")
     made = Header(
         cookie=HEADER_COOKIE,
         data_offset=NOWHERE,
@@ -86,6 +80,17 @@ def header(choices: Choices, entries: int, names_at: int) -> tuple[bytes, bytes]
     )
     data = HEADER.pack(*made).ljust(LOCATORS_AT, b"\0") + entry
     return sealed(data.ljust(HEADER_SIZE, b"\0"), HEADER_CHECKSUM), names
+
+
+def parent_locators(parent: bytes, names_at: int) -> tuple[bytes, bytes, bytes]:
+    """The parent locators of a header, the names that they point to, which are to lie at `names_at`, and the header's
+    own name."""
+    entry, names = b"", b""
+    for code, data in _names(parent):
+        room = -(-len(data) // SECTOR) * SECTOR
+        entry += LOCATOR.pack(*Locator(code, room, len(data), names_at + len(names)))
+        names += data.ljust(room, b"\0")
+    return entry, names, _utf16(parent.rpartition(b"/")[2], utf_16_be_encode)[:510]
 
 
 def _names(parent: bytes) -> list[tuple[bytes, bytes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from instar_core.types import Barrier, Put, Truncate
 from instar_vpc.layout import FOOTER
-from instar_vpc.mending import mending
+from instar_vpc.mending import fixed_slack, mending
 from instar_vpc.opening import open_disk
 
 TYPE_CHECKING = False
@@ -19,17 +19,21 @@ if TYPE_CHECKING:
 def repair_edits(image: Image, request: Repair) -> Iterator[Edit]:
     """The edits that mend what a check calls repairable; none where there is nothing of the kind."""
     disk = open_disk(image, lenient=True)
+    data = disk.footers.main.data
     if disk.header is None:
+        if fixed_slack(disk):
+            yield Put(disk.size, data)
+            yield Barrier()
+            yield Truncate(disk.size + FOOTER.size)
+            yield Barrier()
         return
     made = mending(image.main, disk, disk.header)
-    data = disk.footers.main.data
-    if request.mode == "all":
-        if made.head:
-            yield Put(0, data)
-            yield Barrier()
-        if made.tail is not None:
-            yield Put(made.tail, data)
-            yield Barrier()
+    if made.head and request.mode == "all":
+        yield Put(0, data)
+        yield Barrier()
+    if made.tail is not None:
+        yield Put(made.tail, data)
+        yield Barrier()
     if made.leaked and made.trusted:
         yield Put(made.end, data)
         yield Barrier()

@@ -1,0 +1,285 @@
+"""Random sequences of everything that changes disk images in place: a pure function of a seed and a number."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import NamedTuple
+
+from histories import CLUSTERS, Layer, Step, writes
+
+KIB, MIB = 1 << 10, 1 << 20
+FORMATS = ("qcow2", "raw", "qed", "qcow", "vmdk", "vdi", "vhdx", "vpc", "parallels")
+SHARES = (60, 8, 8, 6, 6, 3, 3, 3, 3)
+LAYERED = ("qcow2", "qed", "qcow", "vmdk")
+TOP, BASE, MIDDLE, OTHER, SOURCE = "top", "base", "middle", "other", "source"
+
+
+class Act(NamedTuple):
+    """A command that changes something: by which program, in which words, and what it is called when counted."""
+
+    name: str
+    program: str
+    words: tuple[str, ...]
+
+
+class Sequence(NamedTuple):
+    """How the images are made, what is then done to them, and which are looked at after each act: (name, format)."""
+
+    seed: int
+    number: int
+    format: str
+    made: tuple[Step, ...]
+    acts: tuple[Act, ...]
+    images: tuple[tuple[str, str], ...]
+
+
+class Scene:
+    """The images of a sequence while it is being thought out."""
+
+    def __init__(self, random: Random, format: str) -> None:
+        self.random = random
+        self.format = format
+        self.made: list[Step] = []
+        self.layers: dict[str, Layer] = {}
+        self.snapshots = 0
+        self.bitmaps: list[str] = []
+
+    def image(self, name: str, format: str, below: Layer | None, size: int) -> Layer:
+        """A new image with content."""
+        random = self.random
+        options, cluster, v3 = _options(random, format, below is not None)
+        words = ["create", "-q", "-f", format]
+        if options:
+            words += ["-o", ",".join(options)]
+        if below is not None:
+            words += ["-b", below.name, "-F", below.format]
+        self.made.append(Step("img", (*words, name, str(size)), True))
+        layer = Layer(name, format, size, cluster, v3, node=("-d", "unmap", "-f", format, name))
+        self.layers[name] = layer
+        self.made.append(_writes(random, layer))
+        return layer
+
+
+def sequence(seed: int, number: int) -> Sequence:
+    """The sequence with this number."""
+    random = Random(f"changes/{seed}/{number}")
+    format = random.choices(FORMATS, SHARES)[0]
+    scene = Scene(random, format)
+    size = _size(random, format)
+    below = None
+    if format in LAYERED and random.random() < 0.6:
+        kind = _below(random, format)
+        below = scene.image(BASE, kind, None, _near(random, size))
+        if random.random() < 0.3:
+            below = scene.image(MIDDLE, format, below, _near(random, size))
+    scene.image(TOP, format, below, size)
+    acts = [_act(scene) for _ in range(random.randint(3, 9))]
+    images = tuple((layer.name, layer.format) for layer in scene.layers.values())
+    return Sequence(seed, number, format, tuple(scene.made), tuple(acts), images)
+
+
+def _size(random: Random, format: str) -> int:
+    if format in ("vdi", "vhdx", "vpc"):
+        return MIB * random.randint(2, 6)
+    return 512 * random.randint(100, 4000)
+
+
+def _near(random: Random, size: int) -> int:
+    return size if random.random() < 0.6 else max(512, size + 512 * random.randint(-300, 300))
+
+
+def _below(random: Random, format: str) -> str:
+    return format if format == "vmdk" or random.random() < 0.5 else "raw"
+
+
+def _options(random: Random, format: str, backed: bool) -> tuple[list[str], int, bool]:
+    """Options for a new image, its cluster size, and whether it has qcow2's version 3."""
+    if format == "qcow2":
+        cluster = random.choice([each for each in CLUSTERS if each <= 65536])
+        v3 = random.random() < 0.85
+        options = [f"cluster_size={cluster}", f"compat={'1.1' if v3 else '0.10'}"]
+        if v3 and cluster >= 16384 and random.random() < 0.35:
+            options.append("extended_l2=on")
+        if v3 and random.random() < 0.4:
+            options.append(f"refcount_bits={random.choice((1, 2, 4, 8, 32, 64))}")
+        if v3 and random.random() < 0.15:
+            options.append("lazy_refcounts=on")
+        if v3 and random.random() < 0.2:
+            options.append("compression_type=zstd")
+        if not backed and random.random() < 0.1:
+            options.append(f"preallocation={random.choice(('metadata', 'falloc', 'full'))}")
+        return options, cluster, v3
+    if format == "qed":
+        cluster = random.choice((4096, 65536))
+        return [f"cluster_size={cluster}", f"table_size={random.choice((2, 4))}"], cluster, True
+    if format == "parallels":
+        return [f"cluster_size={random.choice((65536, MIB))}"], 65536, True
+    if format == "vpc":
+        return [f"subformat={random.choice(('dynamic', 'dynamic', 'fixed'))}", "force_size=on"], 65536, True
+    if format == "vhdx":
+        return ["block_size=1M"], 65536, True
+    return [], 65536 if format == "vmdk" else 4096, True
+
+
+def _writes(random: Random, layer: Layer) -> Step:
+    """Writes, without the sudden death that leaves what nobody specifies."""
+    step = writes(random, layer)
+    words = list(step.words)
+    while "sigraise 9" in words:
+        at = words.index("sigraise 9")
+        del words[at - 1 : at + 1]
+    return Step("io", tuple(words) if words[0] == "-c" else ("-c", "flush", *words))
+
+
+def _act(scene: Scene) -> Act:
+    random, format = scene.random, scene.format
+    weights = {
+        _write: 25,
+        _resize: 16,
+        _snapshot: 22 if format == "qcow2" else 4,
+        _rebase: 14 if format in LAYERED else 3,
+        _commit: 12 if format in LAYERED else 3,
+        _amend: 10 if format == "qcow2" else 3,
+        _bitmap: 16 if format == "qcow2" else 3,
+        _check: 6,
+        _convert: 12,
+        _dd: 4,
+    }
+    return random.choices(list(weights), list(weights.values()))[0](scene)
+
+
+def _act_name(scene: Scene, verb: str) -> str:
+    return f"{scene.format} {verb}"
+
+
+def _write(scene: Scene) -> Act:
+    layer = scene.random.choice(list(scene.layers.values())) if scene.random.random() < 0.1 else scene.layers[TOP]
+    if layer.name != TOP:  # whoever writes to a base spoils what lies above it, for both alike
+        layer = scene.layers[TOP]
+    return Act(_act_name(scene, "write"), "io", _writes(scene.random, layer).words)
+
+
+def _resize(scene: Scene) -> Act:
+    random, layer = scene.random, scene.layers[TOP]
+    step = 512 * random.randint(1, random.choice((4, 300, 3000)))
+    words: list[str] = []
+    if random.random() < 0.3:
+        step = -min(step, max(512, layer.size // 2 // 512 * 512))
+    if step < 0 and random.random() < 0.85:
+        words.append("--shrink")
+    if step > 0 and random.random() < 0.3:
+        words.append(f"--preallocation={random.choice(('off', 'metadata', 'falloc', 'full'))}")
+    size = max(512, layer.size + step)
+    text = str(size) if random.random() < 0.5 else f"{step:+d}"
+    if (step > 0 or "--shrink" in words) and text == str(size):
+        scene.layers[TOP] = layer._replace(size=size)
+    return Act(_act_name(scene, "resize"), "img", ("resize", "-f", scene.format, *words, TOP, text))
+
+
+def _snapshot(scene: Scene) -> Act:
+    random = scene.random
+    what = random.choice("ccad")
+    name = f"s{scene.snapshots}" if what == "c" else f"s{random.randrange(max(1, scene.snapshots + 1))}"
+    if what == "c":
+        scene.snapshots += 1
+    if random.random() < 0.05:
+        name = "none"
+    verb = {"c": "snapshot create", "a": "snapshot apply", "d": "snapshot delete"}[what]
+    return Act(_act_name(scene, verb), "img", ("snapshot", "-f", scene.format, f"-{what}", name, TOP))
+
+
+def _other(scene: Scene) -> Layer:
+    """A further image to be based on."""
+    if OTHER not in scene.layers:
+        kind = _below(scene.random, scene.format)
+        scene.image(OTHER, kind, None, _near(scene.random, scene.layers[TOP].size))
+    return scene.layers[OTHER]
+
+
+def _rebase(scene: Scene) -> Act:
+    random = scene.random
+    words = ["rebase", "-f", scene.format]
+    if random.random() < 0.25:
+        words.append("-u")
+    if scene.format == "qcow2" and random.random() < 0.15 and "-u" not in words:
+        words.append("-c")
+    draw = random.random()
+    names = [name for name in (BASE, MIDDLE) if name in scene.layers]
+    if draw < 0.2:
+        words += ["-b", ""]
+    elif draw < 0.55 and names:
+        name = random.choice(names)
+        words += ["-b", name, "-F", scene.layers[name].format]
+    else:
+        other = _other(scene)
+        words += ["-b", other.name, "-F", other.format]
+    return Act(_act_name(scene, "rebase unsafe" if "-u" in words else "rebase"), "img", (*words, TOP))
+
+
+def _commit(scene: Scene) -> Act:
+    random = scene.random
+    words = ["commit", "-f", scene.format]
+    if random.random() < 0.3:
+        words.append("-d")
+    if random.random() < 0.25:
+        words += ["-b", random.choice((BASE, MIDDLE, OTHER))]
+    return Act(_act_name(scene, "commit"), "img", (*words, TOP))
+
+
+def _amend(scene: Scene) -> Act:
+    option = scene.random.choice(
+        (
+            *("lazy_refcounts=on", "lazy_refcounts=off", "compat=1.1", "compat=0.10", "compat=v3"),
+            *(f"refcount_bits={bits}" for bits in (1, 2, 4, 8, 16, 32, 64)),
+            *("cluster_size=4k", "backing_file=x", "compression_type=zstd", "nonsense=1"),
+        )
+    )
+    return Act(_act_name(scene, "amend"), "img", ("amend", "-f", scene.format, "-o", option, TOP))
+
+
+def _bitmap(scene: Scene) -> Act:
+    random = scene.random
+    what = random.choice(("--add", "--add", "--remove", "--clear", "--enable", "--disable", "--merge"))
+    known = [*scene.bitmaps, "none"] if random.random() < 0.1 or not scene.bitmaps else scene.bitmaps
+    name, words = random.choice(known), [what]
+    if what == "--add":
+        if random.random() < 0.9 or name == "none":
+            name = f"b{len(scene.bitmaps)}"
+            scene.bitmaps.append(name)
+        if random.random() < 0.7:
+            words += ["-g", random.choice(("512", "4096", "65536", "1M"))]
+        if random.random() < 0.3:
+            words.append("--disable")
+    elif what == "--merge":
+        words = ["--merge", random.choice(known)]
+    return Act(_act_name(scene, f"bitmap {what[2:]}"), "img", ("bitmap", "-f", scene.format, *words, TOP, name))
+
+
+def _check(scene: Scene) -> Act:
+    mode = scene.random.choice(("leaks", "all"))
+    return Act(_act_name(scene, "check -r"), "img", ("check", "-f", scene.format, "-r", mode, TOP))
+
+
+def _convert(scene: Scene) -> Act:
+    random, layer = scene.random, scene.layers[TOP]
+    if SOURCE not in scene.layers:
+        scene.image(SOURCE, random.choice(("raw", "raw", "qcow2")), None, _near(random, layer.size))
+    source = scene.layers[SOURCE]
+    words = ["convert", "-n", "-f", source.format, "-O", scene.format]
+    if random.random() < 0.3:
+        words += ["-S", random.choice(("0", "512", "4k", "64k"))]
+    if random.random() < 0.15:
+        words.append("-c")
+    if random.random() < 0.15:
+        words += ["-l", "s0"]
+    return Act(_act_name(scene, "convert -n"), "img", (*words, source.name, TOP))
+
+
+def _dd(scene: Scene) -> Act:
+    random = scene.random
+    words = ["dd", "-f", scene.format, "-O", random.choice(("raw", "raw", "qcow2"))]
+    words += [f"bs={random.choice((512, 4096, 65536, 1000))}"]
+    for name in ("count", "skip"):
+        if random.random() < 0.4:
+            words.append(f"{name}={random.randrange(20)}")
+    return Act(_act_name(scene, "dd"), "img", (*words, f"if={TOP}", "of=copied"))
