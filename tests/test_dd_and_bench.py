@@ -38,7 +38,13 @@ def ours(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
 
 def theirs(*words: str) -> tuple[int, str, str]:
     done = PROGRAMS.img(*words, check=False)
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    return done.returncode, done.stdout.decode(), modern(done.stderr.decode())
+
+
+def modern(text: str) -> str:
+    """The message in the words of 11.1, which knows its own name without the folder."""
+    text = text.replace(PROGRAMS.qemu(), "qemu-img").replace(" for more info\n", " for more information\n")
+    return re.sub(r"(specified: '[^']*')\.$", r"\1", text, flags=re.MULTILINE)
 
 
 def timeless(told: tuple[int, str, str]) -> tuple[int, str, str]:
