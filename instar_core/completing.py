@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WINDOW = 16 << 20
 """Bytes of a disk whose pieces are asked for at once: one question of this size costs less than many small ones."""
 
-WIDE = 1 << 30
+WIDE = 256 << 20
 """The same where most of the disk is asked for."""
 
 

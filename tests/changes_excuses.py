@@ -34,17 +34,17 @@ def grown(act: Act, want: Answer, have: Answer) -> bool:
     return act.name == "qed resize" and told and (have.code, have.err) == (0, b"")
 
 
-def told_once(act: Act, want: Answer, have: Answer) -> bool:
-    """qemu-img tells of some faults twice."""
-    lines = set(want.err.splitlines())
-    same = (want.code, want.out) == (have.code, have.out) and set(have.err.splitlines()) <= lines
-    return act.name == "qcow2 check -r" and same and len(want.err.splitlines()) > len(have.err.splitlines()) > 0
+def snapshots_lost(act: Act, want: Answer, have: Answer) -> bool:
+    """qemu-img takes the snapshots away from a sound image that has bitmaps, and calls what they held leaked."""
+    told = want.out.startswith(b"The following inconsistencies were found and repaired:") and b"ERROR" not in want.err
+    same = (want.code, have.code, have.err) == (0, 0, b"") and have.out.startswith(b"No errors were found")
+    return act.name == "qcow2 check -r" and told and same
 
 
 EXCUSES: dict[str, Callable[[Act, Answer, Answer], bool]] = {
     "convert-compressed-again": compressed_again,
     "rebase-compressed-parts": crashed,
-    "qcow2-check-tells-once": told_once,
+    "repair-keeps-snapshots": snapshots_lost,
     "qed-grows-over-a-longer-backing-file": grown,
 }
 """By the names of the quirks."""

@@ -41,7 +41,8 @@ class Scene:
         self.format = format
         self.made: list[Step] = []
         self.layers: dict[str, Layer] = {}
-        self.snapshots = 0
+        self.snapshots: list[str] = []
+        self.taken = 0
         self.bitmaps: list[str] = []
 
     def image(self, name: str, format: str, below: Layer | None, size: int) -> Layer:
@@ -153,10 +154,7 @@ def _act_name(scene: Scene, verb: str) -> str:
 
 
 def _write(scene: Scene) -> Act:
-    layer = scene.random.choice(list(scene.layers.values())) if scene.random.random() < 0.1 else scene.layers[TOP]
-    if layer.name != TOP:  # whoever writes to a base spoils what lies above it, for both alike
-        layer = scene.layers[TOP]
-    return Act(_act_name(scene, "write"), "io", _writes(scene.random, layer).words)
+    return Act(_act_name(scene, "write"), "io", _writes(scene.random, scene.layers[TOP]).words)
 
 
 def _resize(scene: Scene) -> Act:
@@ -177,15 +175,17 @@ def _resize(scene: Scene) -> Act:
 
 
 def _snapshot(scene: Scene) -> Act:
-    random = scene.random
-    what = random.choice("ccad")
-    name = f"s{scene.snapshots}" if what == "c" else f"s{random.randrange(max(1, scene.snapshots + 1))}"
+    random, format = scene.random, scene.format
+    what = random.choice("cccaaadd" if scene.snapshots else "cccad")
+    name = random.choice(scene.snapshots) if scene.snapshots and random.random() < 0.9 else "none"
     if what == "c":
-        scene.snapshots += 1
-    if random.random() < 0.05:
-        name = "none"
+        scene.taken += 1
+        name = f"s{scene.taken - 1}"
+        scene.snapshots.append(name)
+    elif what == "d" and name in scene.snapshots:
+        scene.snapshots.remove(name)
     verb = {"c": "snapshot create", "a": "snapshot apply", "d": "snapshot delete"}[what]
-    return Act(_act_name(scene, verb), "img", ("snapshot", "-f", scene.format, f"-{what}", name, TOP))
+    return Act(_act_name(scene, verb), "img", ("snapshot", "-f", format, f"-{what}", name, TOP))
 
 
 def _other(scene: Scene) -> Layer:

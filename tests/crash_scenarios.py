@@ -61,6 +61,8 @@ class Workshop:
         random = self.random
         options, size, cluster = OPTIONS[format](random, size)
         options.update({key: str(value) for key, value in chosen.items()})
+        if below is not None and format == "vpc":
+            options["subformat"] = "dynamic"
         words = ["create", "-q", "-f", format]
         if options:
             words += ["-o", ",".join(f"{key}={value}" for key, value in options.items())]
@@ -135,7 +137,8 @@ def _vhdx(random: Random, size: int) -> tuple[dict[str, str], int, int]:
 
 
 def _vpc(random: Random, size: int) -> tuple[dict[str, str], int, int]:
-    return {"subformat": "dynamic", "force_size": "on"}, size or 512 * random.randint(4000, 9000), 65536
+    kind = random.choice(("dynamic", "dynamic", "fixed"))
+    return {"subformat": kind, "force_size": "on"}, size or 512 * random.randint(4000, 9000), 65536
 
 
 OPTIONS: dict[str, Callable[[Random, int], tuple[dict[str, str], int, int]]] = {
@@ -167,7 +170,10 @@ def resize(shop: Workshop, format: str) -> Case:
     elif format in ("raw", "qcow2") and random.random() < 0.5:
         modes = ("falloc", "full") if format == "raw" else ("metadata", "falloc", "full")
         words.append(f"--preallocation={random.choice(modes)}")
-    return _case(shop, deed(shop.folder, *words, "disk", str(size)), layer, EITHER)
+    case = _case(shop, deed(shop.folder, *words, "disk", str(size)), layer, EITHER)
+    if format == "vpc" and not (shop.folder / "disk").read_bytes().startswith(b"conectix"):
+        return case._replace(ordered=True)  # a fixed disk's only footer is the end of its file
+    return case
 
 
 def take(shop: Workshop, format: str) -> Case:
@@ -504,11 +510,42 @@ def _damage_vhdx(shop: Workshop, layer: Layer) -> None:
 
 
 def _damage_vpc(shop: Workshop, layer: Layer) -> None:
-    """The footer or its copy is broken."""
+    """The footer or its copy is broken; of a fixed disk, which has no copy, it is too far away."""
     with open(shop.folder / layer.name, "r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek((0, end - 512)[shop.random.random() < 0.5] + shop.random.choice((70, 100)))
+        fixed = file.read(8) != b"conectix"
+        end = file.seek(-512, os.SEEK_END)
+        footer = file.read()
+        if fixed:
+            file.seek(end + 512 * shop.random.randint(1, 200))
+            file.write(footer)
+            file.seek(end)
+            file.write(bytes(512))
+            return
+        file.seek((0, end)[shop.random.random() < 0.5] + shop.random.choice((70, 100)))
         file.write(b"broken")
+
+
+def _damage_vmdk(shop: Workshop, layer: Layer) -> None:
+    """A copy of the grain directory or of its only table is broken; perhaps the image was not closed."""
+    random = shop.random
+    with open(shop.folder / layer.name, "r+b") as file:
+        which = random.choice((48, 56))
+        file.seek(which)
+        place = int.from_bytes(file.read(8), "little") * 512
+        draw = random.random()
+        if draw < 0.2:
+            file.seek(which)
+            file.write((1 << 40).to_bytes(8, "little"))
+        elif draw < 0.4:
+            file.seek(place)
+            file.write(random.choice((0, 1, 1 << 30)).to_bytes(4, "little"))
+        else:
+            for _ in range(random.randint(1, 4)):
+                file.seek(place + 512 + 4 * random.randrange(16))
+                file.write(random.choice((0, 3, 1 << 30)).to_bytes(4, "little"))
+        if random.random() < 0.3:
+            file.seek(72)
+            file.write(b"\1")
 
 
 def _damage_vdi(shop: Workshop, layer: Layer) -> None:
@@ -525,6 +562,7 @@ DAMAGE: dict[str, Callable[[Workshop, Layer], None]] = {
     "vhdx": _damage_vhdx,
     "vpc": _damage_vpc,
     "vdi": _damage_vdi,
+    "vmdk": _damage_vmdk,
 }
 
 
@@ -589,7 +627,7 @@ OPERATIONS = {
     "encrypted resize": Operation(sealed_resize, tuple(PREFIX), Capability.RESIZE, "resize"),
     "encrypted update": Operation(sealed_update, tuple(PREFIX), Capability.UPDATE, "convert"),
     "encrypted amend": Operation(sealed_amend, tuple(PREFIX), Capability.AMEND, "amend"),
-    "repair leaks": Operation(leaks, ("qcow2", "parallels"), Capability.REPAIR, "check"),
+    "repair leaks": Operation(leaks, ("qcow2", "parallels", "vmdk"), Capability.REPAIR, "check"),
     "repair all": Operation(mend, tuple(DAMAGE), Capability.REPAIR, "check"),
 }
 

@@ -185,6 +185,25 @@ def test_zeros_of_an_image_stay_zeros_over_its_first_backing_file(programs, tmp_
         assert (tmp_path / "after").read_bytes() != before
 
 
+@pytest.mark.oracle
+@pytest.mark.parametrize("mode", ["leaks", "all"])
+def test_a_repair_of_a_sound_image_with_bitmaps_keeps_its_snapshots(programs, tmp_path, mode):
+    """quirk("repair-keeps-snapshots")"""
+    pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
+    for words in (["create", "-q", "-f", "qcow2", "top", "1M"], ["snapshot", "-c", "s", "top"]):
+        assert differential.foreign(programs.img, words, tmp_path).code == 0
+    assert differential.foreign(programs.img, ["bitmap", "-f", "qcow2", "--add", "top", "b"], tmp_path).code == 0
+    before = (tmp_path / "top").read_bytes()
+    words = ("check", "-f", "qcow2", "-r", mode, "top")
+    have = differential.ours(list(words), tmp_path)
+    assert (tmp_path / "top").read_bytes() == before
+    want = differential.foreign(programs.img, list(words), tmp_path)
+    act = sequences.Act("qcow2 check -r", "img", words)
+    assert rules.find(act, want, have) == "repair-keeps-snapshots"
+    assert not rules.find(act, have, have)
+    assert b" s " not in differential.foreign(programs.img, ["snapshot", "-l", "top"], tmp_path).out
+
+
 def own(folder, *words):
     """instar under its own name."""
     command = "import sys; from instar_core.cli.main import main; sys.exit(main(['instar', *sys.argv[1:]]))"

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.skipif(
 KIB, MIB = 1 << 10, 1 << 20
 GOOD = (0, "", "")
 SMALL = "qemu-img: output file is smaller than input file\n"
+NOTHING = "Could not open 'nothing': No such file or directory\n"
 CHECKED = ("qcow2", "qed", "vdi", "vhdx", "vmdk", "parallels")
 SECRET = ("--object", "secret,id=s,data=word")
 
@@ -57,6 +58,12 @@ def convert(capsys: pytest.CaptureFixture[str]) -> Call:
     return call
 
 
+def locked(name: str) -> str:
+    """What is said where a source is the target."""
+    held = f"Could not open '{name}': Failed to get \"write\" lock"
+    return f"qemu-img: {held}\nIs another process using the image [{name}]?\n"
+
+
 def needs(*formats: str) -> None:
     """Skips the test where a plugin is missing."""
     for format in formats:
@@ -84,9 +91,15 @@ def made(name: str, format: str, size: int, *commands: str, options: str = "", b
         foreign(QEMU_IO, "-f", format, *(word for each in commands for word in ("-c", each)), name)
 
 
-def content(name: str, format: str, *words: str) -> bytes:
+def content(name: str, format: str) -> bytes:
     """The disk of an image as qemu-img reads it."""
-    img("convert", *words, *([] if words else ["-f", format]), "-O", "raw", *([] if words else [name]), "read")
+    img("convert", "-f", format, "-O", "raw", name, "read")
+    return Path("read").read_bytes()
+
+
+def unlocked(node: str) -> bytes:
+    """The disk of an encrypted image as qemu-img reads it."""
+    img("convert", *SECRET, "--image-opts", "-O", "raw", node, "read")
     return Path("read").read_bytes()
 
 
@@ -206,7 +219,10 @@ def test_snapshots_and_bitmaps_and_the_backing_file_stay(convert: Call) -> None:
     img("snapshot", "-c", "kept", "target")
     img("bitmap", "--add", "target", "tracking")
     img("bitmap", "--add", "--disable", "target", "resting")
-    made("source", "raw", 512 * KIB, "write -P 3 128k 256k")
+    with Path("source").open("wb") as file:
+        file.truncate(512 * KIB)
+        file.seek(128 * KIB)
+        file.write(bytes([3]) * 256 * KIB)
     before, old = info("target", "qcow2"), snapshot("target", "kept")
     shutil.copy("target", "twin")
     assert convert("-f", "raw", "-O", "qcow2", "source", "target") == GOOD
@@ -317,20 +333,17 @@ def test_an_encrypted_image_is_written_into_with_its_key(convert: Call) -> None:
         wrong = ("--object", "secret,id=s,data=wrong")
         told = f"qemu-img: Could not open '{node}': Invalid password, cannot unlock any keyslot\n"
         assert convert(*wrong, "--target-image-opts", "-f", "raw", "source", node) == (1, "", told)
-        assert content("target", format, *SECRET, "--image-opts", node, "-O", "raw", "read") == bytes([7]) * 2 * MIB
+        assert unlocked(node) == bytes([7]) * 2 * MIB
         assert convert(*SECRET, "--target-image-opts", "-f", "raw", "source", node) == GOOD
         wanted = Path("source").read_bytes() + bytes([7]) * (1048 * KIB)
-        assert content("target", format, *SECRET, "--image-opts", node, "-O", "raw", "read") == wanted
+        assert unlocked(node) == wanted
 
 
 def test_an_image_described_by_options_is_written_into(convert: Call) -> None:
     needs("qcow2")
     made("source", "raw", 64 * KIB, "write -P 3 0 64k")
-    for described in (
-        "driver=qcow2,file.filename=target",
-        "file.filename=target",
-        "driver=qcow2,file.driver=file,file.filename=target",
-    ):
+    full = "driver=qcow2,file.driver=file,file.filename=target"
+    for described in ("driver=qcow2,file.filename=target", "file.filename=target", full):
         made("target", "qcow2", 1 * MIB, "write -P 7 0 1M")
         assert convert("--target-image-opts", "-f", "raw", "source", described) == GOOD
         assert content("target", "qcow2") == bytes([3]) * 64 * KIB + bytes([7]) * 960 * KIB
@@ -344,7 +357,7 @@ def test_an_image_described_by_options_is_written_into(convert: Call) -> None:
         "",
         "qemu-img: Could not open 'target': Cannot find device='target' nor node-name='target'\n",
     )
-    told = "qemu-img: Could not open 'driver=qcow2,file.filename=nothing': Could not open 'nothing': No such file or directory\n"
+    told = f"qemu-img: Could not open 'driver=qcow2,file.filename=nothing': {NOTHING}"
     assert convert("--target-image-opts", "-f", "raw", "source", "driver=qcow2,file.filename=nothing") == (1, "", told)
 
 
@@ -427,7 +440,7 @@ def test_bitmaps_that_fail_leave_the_content(convert: Call, monkeypatch: pytest.
 
 def test_a_source_that_cannot_be_read_to_its_end_leaves_a_sound_target(convert: Call) -> None:
     needs("qcow2")
-    Path("plain").write_bytes(os.urandom(1 * MIB).ljust(3 * MIB, b"abcd"))
+    Path("plain").write_bytes(os.urandom(1 * MIB) + b"abcd" * (MIB // 2))
     img("convert", "-c", "-f", "raw", "-O", "qcow2", "plain", "source")
     last = json.loads(img("map", "--output=json", "source"))
     assert any(each["compressed"] for each in last)
@@ -450,21 +463,21 @@ def test_a_source_that_cannot_be_read_to_its_end_leaves_a_sound_target(convert: 
     [
         ("-f raw -O qcow2 source short", SMALL),
         ("-f raw -O raw source short.raw", SMALL),
-        ("-f raw -O qcow2 source source", "qemu-img: Could not open 'source': Image is not in qcow2 format\n"),
+        ("-f raw -O qcow2 source short.raw", "qemu-img: Could not open 'short.raw': Image is not in qcow2 format\n"),
         (
             "-f raw -O qcow2 source nothing",
-            "qemu-img: Could not open 'nothing': Could not open 'nothing': No such file or directory\n",
+            f"qemu-img: Could not open 'nothing': {NOTHING}",
         ),
         ("-f raw -O bochs source target", "qemu-img: Could not open 'target': Image is read-only\n"),
         ("-f raw -O nonsense source target", "qemu-img: Could not open 'target': Unknown driver 'nonsense'\n"),
         ("-c -f raw -O vdi source disk.vdi", "qemu-img: Compression not supported for this file format\n"),
         (
             "-f qcow2 -O qcow2 target target",
-            "qemu-img: Could not open 'target': Failed to get \"write\" lock\nIs another process using the image [target]?\n",
+            locked("target"),
         ),
         (
             "-f qcow2 -O qcow2 target base",
-            "qemu-img: Could not open 'base': Failed to get \"write\" lock\nIs another process using the image [base]?\n",
+            locked("base"),
         ),
     ],
 )

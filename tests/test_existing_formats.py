@@ -8,6 +8,7 @@ import pytest
 
 import instar_core as instar
 from instar_core import registry
+from instar_core.types import Capability, FormatSpec
 
 MADE = {
     "vhdx": ({"block_size": "1M", "log_size": "2M"}, {}),
@@ -66,3 +67,30 @@ def test_a_data_file_that_is_kept_holds_nothing_of_before_where_the_disk_is_zero
     with pytest.raises(instar.InstarError, match="No such file or directory"):
         instar.convert([str(source)], image, source_format="raw", target_format="qcow2", options=options)
     assert not data.exists()
+
+
+def test_an_image_of_a_format_that_writes_nothing_in_place_is_made_anew_if_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("instar_vdi", reason="instar-vdi is not installed")
+    known = registry.spec
+
+    def without(name: str) -> FormatSpec:
+        spec = known(name)
+        return spec._replace(capabilities=spec.capabilities - {Capability.UPDATE}) if name == "vdi" else spec
+
+    monkeypatch.setattr(registry, "spec", without)
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"content!" * (1 << 17))
+    instar.create(str(target), format="vdi", size=SIZE)
+    for _ in range(2):  # what it holds already is replaced as a whole
+        instar.convert([str(source)], str(target), source_format="raw", target_format="vdi", create=False)
+    (after,) = instar.info(str(target), format="vdi")
+    assert after.image.virtual_size == SIZE
+    with instar.open(str(target), format="vdi") as disk:
+        assert disk.pread(SIZE, 0) == source.read_bytes().ljust(SIZE, b"\0")
+    before = target.read_bytes()
+    source.write_bytes(b"shorter " * 64)
+    with pytest.raises(instar.InstarError, match="vdi images cannot be written in place"):
+        instar.convert([str(source)], str(target), source_format="raw", target_format="vdi", create=False)
+    assert target.read_bytes() == before

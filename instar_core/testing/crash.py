@@ -56,9 +56,11 @@ def digest(files: Iterable[Disk]) -> bytes:
 class History:
     """A change: the files before, and what was done to them."""
 
-    def __init__(self, base: Sequence[Disk], steps: Sequence[Step]) -> None:
+    def __init__(self, base: Sequence[Disk], steps: Sequence[Step], ordered: bool = False) -> None:
+        """`ordered`: the file system notes that a file is longer only with what was written there."""
         self.base = list(base)
         self.steps = list(steps)
+        self.ordered = ordered
         self._safe: tuple[tuple[int, ...], list[Disk]] = ((), [])
 
     def state(self, count: int, fates: Mapping[int, int]) -> Cut:
@@ -142,7 +144,7 @@ class History:
         """Ways in which the step can be torn: its first sectors, its last, any; or only the length it gives a file."""
         step = self.steps[number]
         length = len(step.data) if step.what == "write" else step.length if step.what in ("zero", "punch") else 0
-        fates = [GROWN] if step.what == "write" else []
+        fates = [GROWN] if step.what == "write" and not self.ordered else []
         count = -(-(step.offset % SECTOR + length) // SECTOR)
         if count < 2:
             return fates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -9,7 +10,8 @@ from instar_vhdx import hooks
 
 from instar_core import disk as disks
 from instar_core.changing import Changing
-from instar_core.errors import FormatError
+from instar_core.cli.main import main
+from instar_core.errors import FormatError, InstarError
 from instar_core.operations.check import check
 from instar_core.operations.resize import resize
 from instar_core.piece import Piece
@@ -129,3 +131,24 @@ def test_blocks_that_are_partly_there_are_whole_when_the_parent_goes(builder, ho
         assert not opened.info.references
         assert opened.content() == bytes(wanted)
     assert sound(path)
+
+
+@pytest.mark.oracle
+def test_an_image_grows_over_a_parent_that_is_no_larger(programs, tmp_path):
+    for number, (above, refused) in enumerate(((4, False), (8, False), (2, True))):
+        base, path = tmp_path / f"base{number}.vhdx", tmp_path / f"disk{number}.vhdx"
+        programs.img("create", "-q", "-f", "vhdx", "-o", "block_size=1M", base, "4M")
+        programs.io(base, "write -P 7 0 4M")
+        with contextlib.chdir(tmp_path):
+            words = ["create", "--image-policy", "qemu", "-q", "-f", "vhdx", "-o", "block_size=1M", "-b", base.name]
+            assert not main(["instar", *words, "-F", "vhdx", path.name, f"{above}M"])
+        if refused:
+            with pytest.raises(InstarError, match="the parent may hold content"):
+                resize(str(path), 9 * MIB, format="vhdx", settings=INLINE)
+            assert read(path, 0, 2 * MIB) == b"\7" * 2 * MIB
+            continue
+        resize(str(path), 9 * MIB, format="vhdx", settings=INLINE)
+        assert read(path, 0, 9 * MIB) == b"\7" * 4 * MIB + bytes(5 * MIB)
+        write(path, 8 * MIB, b"y" * MIB)
+        assert read(path, 0, 9 * MIB) == b"\7" * 4 * MIB + bytes(4 * MIB) + b"y" * MIB
+        assert sound(path)

@@ -6,6 +6,8 @@ import os
 import struct
 
 import pytest
+from instar_vmdk.grainputs import Entries
+from instar_vmdk.sparse import open_hosted
 from instar_vmdk.textchange import sized, stands_on
 from instar_vmdk.textputs import Text, text_edits
 
@@ -17,7 +19,7 @@ from instar_core.operations.resize import resize
 from instar_core.piece import Piece
 from instar_core.settings import Settings
 from instar_core.source import bytes_source
-from instar_core.types import Put
+from instar_core.types import Barrier, Empty, Put
 
 MIB, GIB = 1 << 20, 1 << 30
 INLINE = Settings(sandbox="inline", policy="qemu", unsafe_quirks=True)
@@ -158,3 +160,66 @@ def test_what_nothing_depends_on_is_written_first():
     puts = [edit for edit in text_edits(bytes_source(text), Text(text, 0, 0), new) if isinstance(edit, Put)]
     assert [edit.offset for edit in puts] == [512, 0]
     assert len(puts[1].data) == 512
+
+
+@pytest.mark.oracle
+def test_an_image_grows_over_a_parent_that_is_no_larger(programs, tmp_path):
+    for number, (above, refused) in enumerate(((4, False), (5, False), (2, True))):
+        base, path = tmp_path / f"base{number}.vmdk", tmp_path / f"disk{number}.vmdk"
+        programs.img("create", "-q", "-f", "vmdk", base, "4M")
+        programs.io(base, "write -P 7 0 4M")
+        programs.img("create", "-q", "-f", "vmdk", "-b", base, "-F", "vmdk", path, f"{above}M")
+        if refused:
+            with pytest.raises(InstarError, match="the parent may hold content"):
+                resize(str(path), 9 * MIB, format="vmdk", settings=INLINE)
+            assert read(path, 0, 2 * MIB) == b"\7" * 2 * MIB
+            continue
+        resize(str(path), 9 * MIB, format="vmdk", settings=INLINE)
+        assert read(path, 0, 9 * MIB) == b"\7" * 4 * MIB + bytes(5 * MIB) == programs.content(path)
+        write(path, 8 * MIB, b"y" * MIB)
+        assert read(path, 8 * MIB, MIB) == b"y" * MIB
+        assert sound(path)
+
+
+@pytest.mark.oracle
+def test_tables_are_safe_before_their_redundant_copies(programs, tmp_path):
+    path = made(programs, tmp_path, "80M", subformat="monolithicSparse")
+    data = bytearray(path.read_bytes())
+    rgd, gd = (place * 512 for place in struct.unpack_from("<QQ", data, 48))
+    struct.pack_into("<I", data, gd + 4, 0)
+    struct.pack_into("<I", data, rgd + 4, 0)
+    source = bytes_source(bytes(data))
+    entries = Entries(source, open_hosted(source), 0, len(data))
+    (first,) = struct.unpack_from("<I", data, gd)
+    (spare,) = struct.unpack_from("<I", data, rgd)
+    list(entries.record(1, 1, 1000, 128))
+    list(entries.record(513, 1, 2000, 128))
+    phases, phase = {}, 0
+    for edit in entries.flush():
+        phase += isinstance(edit, Barrier)
+        if isinstance(edit, Put):
+            phases.setdefault(edit.offset, phase)
+    assert phases[first * 512 + 4] < phases[gd + 4] == phases[spare * 512 + 4] < phases[rgd + 4]
+    fresh = [place for place in phases if place >= len(data)]
+    assert len(fresh) == 4
+    assert {phases[place] for place in fresh} == {1}
+
+
+@pytest.mark.oracle
+def test_a_descriptor_behind_the_grains_outlives_a_shrink_and_an_emptying(programs, tmp_path):
+    path = made(programs, tmp_path, "5M", subformat="monolithicSparse")
+    programs.run(programs.qemu("qemu-io"), "-f", "vmdk", "-c", "write -P 7 1M 2M", path)
+    data = bytearray(path.read_bytes())
+    place, room = struct.unpack_from("<QQ", data, 28)
+    struct.pack_into("<Q", data, 28, len(data) // 512)  # as a change leaves it that was cut short
+    text = data[place * 512 : (place + room) * 512]
+    path.write_bytes(data + text)
+    resize(str(path), 2 * MIB, shrink=True, format="vmdk", settings=INLINE)
+    assert read(path, 0, 2 * MIB) == bytes(MIB) + b"\7" * MIB == programs.content(path)
+    with Changing(str(path), INLINE, format="vmdk") as image:
+        image.apply(Empty())
+    assert read(path, 0, 2 * MIB) == bytes(2 * MIB) == programs.content(path)
+    data = path.read_bytes()
+    (place,) = struct.unpack_from("<Q", data, 28)
+    assert place * 512 >= len(text)
+    assert b"RW 4096 SPARSE" in data[place * 512 :]

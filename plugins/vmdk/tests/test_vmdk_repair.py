@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from instar_core import disk as disks
-from instar_core.errors import FormatError
+from instar_core.errors import ErrorKind, FormatError, InstarError
 from instar_core.operations.check import check
 from instar_core.operations.repair import repair
 from instar_core.settings import Settings
@@ -261,6 +261,17 @@ def test_a_header_is_mended_from_the_footer(stream):
 
 
 @pytest.mark.oracle
+def test_called_qemu_img_there_is_no_repair(image, programs):
+    DAMAGES["a directory of zeros"](image)
+    theirs = programs.img("check", "-r", "all", "-f", "vmdk", image, check=False)
+    assert theirs.returncode == 63
+    with pytest.raises(InstarError) as caught:
+        repair(str(image), "all", format="vmdk", settings=INLINE._replace(qemu=True))
+    assert caught.value.kind == ErrorKind.UNSUPPORTED
+    assert caught.value.message in theirs.stderr.decode()
+
+
+@pytest.mark.oracle
 def test_images_of_qemu_img_have_nothing_to_mend(programs, tmp_path):
     kinds = ("monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "streamOptimized")
     raw = tmp_path / "raw"
@@ -281,13 +292,14 @@ GRAIN = 65536
 
 
 def damaged(image, chance, most):
-    """Some entries of one copy are something else, in directory or tables."""
-    which = chance.randrange(2)
-    start = header(image)[which] * 512
+    """Some entries are something else, in directories or tables: of every table those of one copy."""
+    which = [chance.randrange(2) for _ in range(3)]
+    starts = [place * 512 for place in header(image)]
     for _ in range(chance.randint(1, most)):
-        at = chance.choice((chance.randrange(3), 128 + chance.randrange(3 * 512))) * 4
+        number = chance.randrange(3)
+        at = chance.choice((number, 128 + number * 512 + chance.randrange(512))) * 4
         value = chance.choice((0, 3, 255, 256, 300, 384, 1 << 30, 0xFFFFFFFF, chance.randrange(1 << 13)))
-        put(image, start + at, struct.pack("<I", value))
+        put(image, starts[which[number]] + at, struct.pack("<I", value))
 
 
 def chances(image):
@@ -313,8 +325,7 @@ def test_any_entry_of_one_copy_is_mended(image):
 def test_no_mending_makes_anything_worse(image):
     before = content(image)
     for told, chance in chances(image):
-        damaged(image, chance, 6)
-        damaged(image, chance, 6)
+        damaged(image, chance, 8)
         now = content(image)
         try:
             mend(image)
