@@ -152,7 +152,12 @@ def microsoft_tables() -> Iterator[Row]:
     yield "vpc block in the table", "both blocks are the table", vpc.dynamic(table=[3, 3], size=8 * MIB), walk(check=2)
     yield "vdi one block for two", "two blocks in one place", vdi.image(bmap=[0, 0], file=1024 + MIB), walk(check=2)
     yield "vdi map is the header", "a table over the header", vdi.image(bmap_offset=0, file=4 * MIB), walk(check=2)
-    yield "vdi blocks over the header", "data over the header", vdi.image(bmap=[0, 1], data=0, file=4 * MIB), walk()
+    yield (
+        "vdi blocks over the header",
+        "data over the header",
+        vdi.image(bmap=[0, 1], data=0, file=4 * MIB),
+        walk(check=3),
+    )
 
 
 def vmware_tables() -> Iterator[Row]:

@@ -115,7 +115,8 @@ TABLE: Table = {
             (WORD,): "unsupported VDI image (unaligned block map offset {value:#x})",
         },
         "data": {
-            (0, HALF): Opens(),
+            (0,): Opens(check=3),
+            (HALF,): Opens(),
             (WORD,): "unsupported VDI image (unaligned data offset {value:#x})",
         },
         "sector": {

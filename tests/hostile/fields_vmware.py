@@ -15,7 +15,7 @@ TABLE: Table = {
         },
         "capacity": {
             (0,): "Unsupported image type 'monolithicSparse'",
-            (HALF, WORD, LONG): Opens(),
+            (HALF, WORD, LONG): Opens(check=2),
             (TOP, ALL): "Image size is too large",
         },
         "grain": {
@@ -36,7 +36,7 @@ TABLE: Table = {
             (ALL,): Opens(),
         },
         "gd_offset": {
-            (0, HALF, WORD, LONG, TOP): Opens(),
+            (0, HALF, WORD, LONG, TOP): Opens(check=2),
             (ALL,): "Invalid argument: the footer of the stream-optimized file is missing",
         },
         "overhead": {
@@ -70,7 +70,7 @@ TABLE: Table = {
             (0, HALF, WORD): "Invalid granularity, image may be corrupt",
         },
         "gd_offset": {
-            (WORD,): Opens(),
+            (WORD,): Opens(check=2),
         },
         "directory": {
             (0,): "a grain directory of 0 entries is too small for 1048576 bytes",
@@ -142,7 +142,7 @@ TABLE: Table = {
         },
         "gd_offset": {
             (0,): Opens("the grain directory entry 0xcafebabe is none", 1),
-            (HALF, WORD, LONG): Opens(),
+            (HALF, WORD, LONG): Opens(check=2),
             (TOP, ALL): "Image size is too large",
         },
         "gd_size": {

@@ -100,6 +100,7 @@ LOST = {
 @pytest.mark.oracle
 @pytest.mark.parametrize("which", LOST)
 def test_a_table_or_directory_past_the_end_is_found_where_qemu_finds_nothing(image, which, host, programs):
+    """quirk("vmdk-check-sees-more")"""
     what, change = LOST[which]
     change(image)
     theirs = programs.img("check", "-f", "vmdk", image)

@@ -38,7 +38,12 @@ def refuse_downgrade(source: Source, header: Header, size: int) -> None:
     """Raise FormatError, in qemu's words, where version 2 cannot have what the image is; `size` is its disk's."""
     if header.data_file:
         raise FormatError("Cannot downgrade an image with a data file", kind=ErrorKind.UNSUPPORTED)
-    features = header.incompatible_features & ~layout.INCOMPAT_DIRTY
+    if header.compression_type == layout.COMPRESSION_ZSTD and has_compressed(source, header):
+        raise FormatError(
+            "Cannot downgrade an image with zstd compression type and existing compressed clusters",
+            kind=ErrorKind.UNSUPPORTED,
+        )
+    features = header.incompatible_features & ~(layout.INCOMPAT_DIRTY | layout.INCOMPAT_COMPRESSION)
     if features:
         raise FormatError(
             f"Cannot downgrade an image with incompatible features {features:#x} set", kind=ErrorKind.UNSUPPORTED
@@ -46,6 +51,18 @@ def refuse_downgrade(source: Source, header: Header, size: int) -> None:
     for entry in snapshot_entries(source, header):
         if entry.snapshot.virtual_size != size or entry.snapshot.state_size >= NARROW:
             raise FormatError("Internal snapshots prevent downgrade of image", kind=ErrorKind.UNSUPPORTED)
+
+
+def has_compressed(source: Source, header: Header) -> bool:
+    """Whether the active content or a snapshot has compressed clusters."""
+    tables = [(header.l1_table_offset, header.l1_size)]
+    tables += [(entry.l1_table_offset, entry.l1_size) for entry in snapshot_entries(source, header)]
+    for offset, size in tables:
+        for table in read_l1(source, header, offset, size):
+            data = source.read(table, header.cluster_size, pad=True) if table else b""
+            if data and any(entry & layout.COMPRESSED for _, _, entry, _ in entry_runs(header, data)):
+                return True
+    return False
 
 
 def downgrade(source: Source, header: Header) -> Iterator[Edit]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from instar_core.taken import Taken
-from instar_core.types import Finding, Severity
+from instar_core.types import NOWHERE, Finding, Severity
 from instar_vmdk.footer import front
 from instar_vmdk.layout import Sparse
 from instar_vmdk.mending import Copies, within
@@ -78,8 +78,13 @@ def _unlike(source: Source, sparse: Sparse, made: Mended, *, writable: bool) -> 
 
 
 def _lost(text: str, offset: int, count: int = 1, *, repairable: bool = False) -> Finding:
-    return Finding(Severity.CORRUPTION, text, offset, count, repairable)
+    return Finding(Severity.CORRUPTION, text, _place(offset), count, repairable)
 
 
 def _note(text: str, offset: int, repairable: bool) -> Finding:
-    return Finding(Severity.NOTE, text, offset, repairable=repairable)
+    return Finding(Severity.NOTE, text, _place(offset), repairable=repairable)
+
+
+def _place(offset: int) -> int:
+    """The offset, if any file has it."""
+    return offset if offset < 1 << 63 else NOWHERE

@@ -2,7 +2,7 @@
 
 The grain directory is the copy that is read. Where it and its tables are possible, they are right; the redundant copy
 stands in for what is not, and for what is missing. An entry is possible if its grain lies in the file, is aligned as
-others are, and where nothing else is. That a grain is missing is believed of a copy that knows others.
+others are, and where nothing else is.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ class Copies:
         if one < 0:
             return plain
         if second:
-            made = self._merged(known, plain._replace(one=0))
+            data = self._source.read(other, size, pad=True)
+            made = self._merged(known, plain._replace(one=0)) if data.strip(b"\0") else plain._replace(data=data)
             used = entries_used(self._sparse, table)
             beyond = sum(entry * SECTOR >= known.end for entry in self._entries(one)[:used])
             return plain if made.redundant else plain._replace(primary=True, data=made.data, beyond=beyond)
@@ -143,12 +144,13 @@ class Copies:
         used = entries_used(self._sparse, plain.table)
         one, other = (self._entries(place) for place in (plain.one, plain.other))
         pairs = list(zip(one[:used], other[:used], strict=True))
-        agreed = any(entry == copy > ZEROED for entry, copy in pairs)
         unlike = [(number, *pair) for number, pair in enumerate(pairs) if pair[0] != pair[1]]
+        impossible = sum(bool(entry) and not self._free(known, entry, copy) for _, entry, copy in unlike)
         # A table with an entry that cannot be is damaged, so others of it may be wrong as well.
-        damaged = any(entry and not self._free(known, entry, copy) for _, entry, copy in unlike) and all(
-            not copy or self._free(known, copy, entry) for _, entry, copy in unlike
-        )
+        damaged = impossible and all(not copy or self._free(known, copy, entry) for _, entry, copy in unlike)
+        # That a grain is missing is believed of a copy that knows others, and held against a table of noise.
+        agreed = any(entry == copy > ZEROED for entry, copy in pairs)
+        agreed |= 2 * impossible > sum(bool(entry) for _, entry, _ in unlike)
         made = array("I", one[:used])
         made.extend((0,) * (len(one) - used))
         beyond = 0

@@ -8,7 +8,7 @@ from instar_core.ranges import Ranges
 from instar_core.types import Kind
 from instar_vmdk import limits
 from instar_vmdk.grains import piece
-from instar_vmdk.layout import SECTOR, ZEROED
+from instar_vmdk.layout import SECTOR
 from instar_vmdk.tablepairs import pairs, same
 
 TYPE_CHECKING = False
@@ -107,12 +107,16 @@ class Occupied:
         """Grains of which two tables say the same. Of the others it is noted which are claimed to lie where."""
         per = sparse.per_table
         used = entries_used(sparse, table)
+        if not one and not source.read(other, used * 4, pad=True).strip(b"\0"):
+            return
         both = [source.table(4, place, used, big=False, pad=True) if place else (0,) * used for place in (one, other)]
         for number, (entry, again) in enumerate(zip(*both, strict=True), table * per):
             if entry == again > 1 and entry * SECTOR < self.end:
                 yield self._certain(entry * SECTOR, sparse.grain, sparse.grain)
             elif entry != again:
-                for each in {entry, again} - {0, ZEROED}:
+                for each in {entry, again}:
+                    if not SECTOR < each * SECTOR < self.end:
+                        continue
                     if len(self._named) > limits.CHECK_RUNS:
                         return
                     if self._named.setdefault(each * SECTOR, number) != number:
