@@ -302,3 +302,20 @@ def test_a_format_that_qemu_img_does_not_rebase_is_refused_under_its_name(instar
     img("create", "-q", "-f", "vmdk", "top", "1M")
     said = "qemu-img: Could not change the backing file to '': Operation not supported\n"
     assert instar("rebase", "-b", "", "top") == (1, "", said)
+
+
+@pytest.mark.parametrize("format", ["vmdk", "vpc", "vhdx"])
+def test_an_image_that_cannot_name_a_backing_file_is_refused_before_anything_is_copied(
+    instar: Call, format: str
+) -> None:
+    if format not in registry.entries():
+        pytest.skip(f"instar-{format} is not installed")
+    for name in ("image", "base"):
+        img("create", "-q", "-f", format, name, "8M")
+    Path("content").write_bytes(b"x" * MIB)
+    img("convert", "-n", "-f", "raw", "-O", format, "content", "base")
+    before = Path("image").read_bytes()
+    code, out, err = instar("rebase", "-f", format, "-b", "base", "-F", format, "image", name="instar")
+    assert (code, out) == (1, "")
+    assert err.startswith("instar: Could not change the backing file to 'base': ")
+    assert Path("image").read_bytes() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 
 from instar_core import chain as chains
 from instar_core import registry, stretches
@@ -61,16 +62,30 @@ def rebase(
                 image, backing, backing_format, compress, open_options, settings, progress, cancelled or _never
             )
             image.afresh()
-        try:
+        with _named(backing):
             image.apply(Rebase(described, time.time_ns(), os.urandom(64)), cancelled=cancelled)
-        except FormatError as error:
-            error.message = f"{unchanged(backing)}: {error.message}"
-            raise
 
 
 def unchanged(backing: str | None) -> str:
     """How a message begins that says why an image keeps its backing file."""
     return f"Could not change the backing file to '{'(null)' if backing is None else backing}'"
+
+
+@contextmanager
+def _named(backing: str | None) -> Iterator[None]:
+    """What the format refuses says which backing file it is about."""
+    try:
+        yield
+    except FormatError as error:
+        error.message = f"{unchanged(backing)}: {error.message}"
+        raise
+
+
+def _plan(image: Changing, backing: str | None, described: dict[str, object] | None) -> None:
+    """Raises FormatError where the image cannot name the backing file, before anything is copied for that."""
+    with _named(backing):
+        for _ in image.member.session.edits(image.member.format, Rebase(described, time.time_ns(), os.urandom(64))):
+            continue
 
 
 def _never() -> bool:
@@ -133,6 +148,7 @@ def _moved(
         if old.devices[0].identity not in held:
             raise InstarError("the image was exchanged while it was opened", path=path)
         if not backing:
+            _plan(image, backing, None)
             _write(image, old, None, compress, settings, progress, cancelled)
             return None
         where = chains.resolve(os.fsencode(backing), path)
@@ -147,6 +163,7 @@ def _moved(
             if format is None:
                 raise _undeclared(backing)
             described = describe_backing(new, backing, format)
+            _plan(image, backing, described)
             _write(image, old, new, compress, settings, progress, cancelled)
             return described
 
