@@ -80,6 +80,8 @@ def by_instar(path, name, actions, granularity, source):
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))
 def test_after_every_step_the_bitmaps_are_those_of_qemu_img(tmp_path, seed):
+    if "--remove-all" not in oracle.img("bitmap", "--help").stdout:
+        pytest.skip("this qemu-img has no --remove-all")
     random = Random(seed)
     size = random.choice((512 * random.randint(1, 3000), 1 << 20, 3 << 20, 512 * random.randint(9000, 90000)))
     mine, theirs, other = tmp_path / "mine", tmp_path / "theirs", tmp_path / "other"
