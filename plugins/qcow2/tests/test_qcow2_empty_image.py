@@ -122,6 +122,7 @@ def test_an_image_whose_data_file_is_its_disk_is_not_emptied(tmp_path):
 
 
 def test_an_emptied_encrypted_image_is_still_opened_by_its_passphrase(tmp_path):
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
     encryption.created(tmp_path, encryption.FAST, MIB)
     encryption.io(tmp_path, "write -P 1 0 512k")
     updating.empty(tmp_path / "x", keyed=True)

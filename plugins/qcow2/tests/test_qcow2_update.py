@@ -316,6 +316,7 @@ def test_a_bitmap_of_small_windows_has_what_was_written_and_no_more(tmp_path):
     "more", [{}, {"extended_l2": "on"}, {"cluster_size": 512}], ids=["plain", "subclusters", "small"]
 )
 def test_an_encrypted_image_is_written_encrypted(tmp_path, options, more):
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
     size = MIB + 5 * 512
     encryption.created(tmp_path, {**options, **more}, size)
     encryption.io(tmp_path, "write -P 1 0 256k", "write -P 2 700k 100k")
