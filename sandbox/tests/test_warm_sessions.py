@@ -30,7 +30,7 @@ def alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -187,6 +187,21 @@ def test_all_walls_but_the_last_are_up_before_there_is_work_and_the_last_before_
         assert limits["Max open files"] == limits["Max processes"] == limits["Max file size"] == ["0", "0"]
         assert limits["Max cpu time"] == ["7", "8"]
         assert limits["Max address space"] == [str(1 << 30)] * 2
+
+
+def test_one_that_dies_with_its_server_between_the_order_and_the_work_is_gone(make, servant, monkeypatch):
+    worker = make()
+    give = order.give
+
+    def give_and_kill(*words):
+        give(*words)
+        family = [servant.pid, *children(servant.pid)]
+        os.kill(servant.pid, 9)
+        until(lambda: not any(map(alive, family)))
+
+    monkeypatch.setattr(order, "give", give_and_kill)
+    with pytest.raises(Gone):
+        engaged(worker, b"say late")
 
 
 def test_prepare_runs_behind_the_walls_and_can_import_nothing_new(servant, tmp_path, monkeypatch):

@@ -185,9 +185,9 @@ class Warm:
         session = WarmSession(self._worker, self._input, self._output, bounds, self._max_frame, ended)
         try:
             if self._guest:
-                from instar_sandbox.kvm.start import introduce
+                from instar_sandbox.kvm.start import tell
 
-                introduce(session, Program(self._module, argument), self._max_frame, len(descriptors))
+                tell(session, Program(self._module, argument), self._max_frame, len(descriptors))
             else:
                 session.send(argument)
             if self._worker.orphaned:

@@ -69,11 +69,16 @@ def start(
 
 
 def introduce(session: PipeSession, program: Program, max_frame: int, files: int) -> None:
+    """The guest of a monitor that just began knows what to do. Raises JailError."""
+    try:
+        tell(session, program, max_frame, files)
+    except JailError as error:
+        if error.cause == Cause.CUT:
+            raise NoPlatform("no platform: the guest's monitor could not be started") from error
+        raise
+
+
+def tell(session: PipeSession, program: Program, max_frame: int, files: int) -> None:
     """The guest knows what to do. Raises JailError."""
     for frame in (b"%d %d" % (max_frame, files), program.module.encode(), program.argument):
-        try:
-            session.send(frame)
-        except JailError as error:
-            if error.cause == Cause.CUT:
-                raise NoPlatform("no platform: the guest's monitor could not be started") from error
-            raise
+        session.send(frame)
