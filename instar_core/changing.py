@@ -53,6 +53,7 @@ class Changing:
         """
         self.settings = settings
         self.cache = cache
+        self._options = options
         self.files: list[Device] = []
         first = devices.reopen(device) if device is not None else devices.open_named(chains.plain(path))
         # The one lock is that of the descriptor that is written to.
@@ -92,6 +93,21 @@ class Changing:
         """The session has ended, every file is closed and every lock gone."""
         self.member.close()
         self._let_go()
+
+    def chain(self, held: frozenset[Any] = frozenset()) -> Member:
+        """The image and those below it, open for reading beside the session that plans changes; the caller's to close.
+
+        Files of the identities `held` are locked by the caller, as the image's own are here. Raises InstarError, also
+        where another file has come to the image's name.
+        """
+        member = self.member
+        top = chains.open_chain(
+            member.path, self.settings, "map", format=member.format, options=self._options, held=self.held | held
+        )
+        if top.devices[0].identity not in self.held:
+            top.close()
+            raise InstarError("the image was exchanged while it was opened", path=member.path)
+        return top
 
     def afresh(self) -> None:
         """The image is parsed anew: a further change builds on what the last one wrote. Locks and key stay.

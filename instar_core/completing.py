@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from itertools import chain as joined
 
-from instar_core import chain as chains
 from instar_core import stretches
 from instar_core.dataplane.plans import cut
-from instar_core.errors import InstarError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from typing import Any
+    from collections.abc import Callable, Iterator
 
     from instar_core.chain import Member
     from instar_core.changing import Changing
@@ -84,10 +81,8 @@ class Rest:
     It is opened for reading only if something of it is needed.
     """
 
-    def __init__(self, image: Changing, options: Mapping[str, Any] | None = None) -> None:
-        """`options` are those that the image was opened with."""
+    def __init__(self, image: Changing) -> None:
         self._image = image
-        self._options = options
         self._size = image.member.info.virtual_size
         self._top: Member | None = None
 
@@ -115,13 +110,8 @@ class Rest:
         return completed(_needed(pieces, Below(top, WIDE)), unit, self._size, Below(top).between)
 
     def _open(self) -> Member:
-        image, member = self._image, self._image.member
-        top = self._top = chains.open_chain(
-            member.path, image.settings, "map", format=member.format, options=self._options, held=image.held
-        )
-        if top.devices[0].identity not in image.held:
-            raise InstarError("the image was exchanged while it was opened", path=member.path)
-        return top
+        self._top = self._image.chain()
+        return self._top
 
 
 def _needed(pieces: Iterator[Piece], there: Below) -> Iterator[Piece]:

@@ -8,7 +8,7 @@ from bisect import bisect_right
 
 from instar_core.dataplane.buffers import Buffer
 from instar_core.dataplane.positional import read_into, write_from
-from instar_core.errors import ContractViolation, DeviceError, InstarError
+from instar_core.errors import Cancelled, ContractViolation, DeviceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Run:
             if self._failure or self._next >= self._requests.count:
                 return None
             if self._cancelled is not None and self._cancelled():
-                raise InstarError("stopped")
+                raise Cancelled("stopped")
             number = self._next
             self._next += 1
             self._active += 1

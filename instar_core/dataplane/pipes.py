@@ -71,7 +71,7 @@ class Spool:
         return data
 
 
-def pour(blocks: Iterator[Block], descriptor: int, cancelled: Callable[[], bool]) -> None:
+def pour(blocks: Iterator[Block], descriptor: int, cancelled: Callable[[], bool] | None) -> None:
     """The blocks are written one behind the other. Raises DeviceError, Cancelled; BrokenPipeError without a reader."""
     for block in blocks:
         if block.zero:
@@ -80,7 +80,7 @@ def pour(blocks: Iterator[Block], descriptor: int, cancelled: Callable[[], bool]
         else:
             first = block.at - block.memory.base
             _write(descriptor, block.memory.view[first : first + block.length], block.start)
-        if cancelled():
+        if cancelled is not None and cancelled():
             raise Cancelled("stopped")
 
 

@@ -55,7 +55,7 @@ def amend(
         if isinstance(size, int) and size:
             consistent(image.member)
             before = image.member.info.virtual_size
-            below = prepared(image, before, open_options, settings, cancelled) if size > before else None
+            below = prepared(image, before, cancelled) if size > before else None
         request = Amend(values, None, None, force, time.time_ns(), os.urandom(64), below)
         image.apply(_keyed(image.member, request, secrets, settings), cancelled=cancelled)
         if progress is not None:

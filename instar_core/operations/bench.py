@@ -67,8 +67,7 @@ def bench(
         if begun is not None:
             begun()
         requests.check(requests.place(0))
-        opening = {"format": image.member.format, "options": open_options}
-        return _write(image, opening, requests, depth, pattern, (flush_interval, drain), cancelled)
+        return _write(image, requests, depth, pattern, (flush_interval, drain), cancelled)
 
 
 def _read(
@@ -98,7 +97,6 @@ def _read(
 
 def _write(
     image: Changing,
-    opening: Mapping[str, Any],
     requests: Requests,
     depth: int,
     pattern: int,
@@ -112,7 +110,7 @@ def _write(
     from instar_core.dataplane.positional import set_direct
 
     began = time.perf_counter()
-    places = _allocated(image, opening, requests)
+    places = _allocated(image, requests)
     spent = time.perf_counter() - began
     direct = image.cache in DIRECT and all(set_direct(file, True) for file in image.descriptors)
     interval, drain = flushing
@@ -131,14 +129,12 @@ def _write(
     return Bench(spent + seconds, requests.count, run.threads)
 
 
-def _allocated(image: Changing, opening: Mapping[str, Any], requests: Requests) -> Places:
+def _allocated(image: Changing, requests: Requests) -> Places:
     """The region of the requests, all of it in the image's own files and nobody else's."""
     from instar_core.dataplane.benching import Places
 
     start, end = requests.region()
-    path, held = image.member.path, image.held
-
-    with chains.open_chain(path, image.settings, "map", held=held, **opening) as there:
+    with image.chain() as there:
 
         def present(unit: int) -> Iterator[Piece]:
             first = start // unit * unit
@@ -147,12 +143,11 @@ def _allocated(image: Changing, opening: Mapping[str, Any], requests: Requests) 
 
         image.update(present, sparse=0)
 
-    def written() -> Iterator[Piece]:
-        with chains.open_chain(path, image.settings, "map", held=held, **opening) as there:
-            for extent, member, depth in merge.extents(there, start=start, length=end - start):
-                if extent.kind != Kind.DATA or extent.coding or depth:
-                    raise InstarError(f"the content at {extent.start} has no place of its own", path=member.path)
-                descriptor = image.descriptors[extent.device]
-                yield Piece(extent.start, extent.length, False, descriptor, extent.offset)
+    def written(there: Member) -> Iterator[Piece]:
+        for extent, member, depth in merge.extents(there, start=start, length=end - start):
+            if extent.kind != Kind.DATA or extent.coding or depth:
+                raise InstarError(f"the content at {extent.start} has no place of its own", path=member.path)
+            yield Piece(extent.start, extent.length, False, image.descriptors[extent.device], extent.offset)
 
-    return Places(written())
+    with image.chain() as there:
+        return Places(written(there))

@@ -67,14 +67,14 @@ def commit(
     on stable storage below it. Raises InstarError, of kind UNSUPPORTED where the base image cannot be written.
     """
     with Changing(path, settings, format=format, options=open_options, cache=cache) as image:
-        found = _find(image, base, open_options, settings)
+        found = _find(image, base, open_options)
         try:
             below = _open(found, settings, cache)
         finally:
             found.device.close()
         with below:
-            _grow(below, image.member.info.virtual_size, found.options, settings, cancelled)
-            _write(image, below, found.depth, open_options, rate, settings, progress, cancelled or _never)
+            _grow(below, image.member.info.virtual_size, settings, cancelled)
+            _write(image, below, found.depth, rate, progress, cancelled)
             _settle(below)
         spec = registry.spec(image.member.format)
         kept = settings.as_qemu and image.member.format not in EMPTIED_BY_QEMU
@@ -82,16 +82,12 @@ def commit(
             image.apply(Empty(time.time_ns(), os.urandom(64)))
 
 
-def _never() -> bool:
-    return False
-
-
-def _find(image: Changing, base: str | None, options: Mapping[str, Any] | None, settings: Settings) -> Base:
+def _find(image: Changing, base: str | None, options: Mapping[str, Any] | None) -> Base:
     """The image to commit to. Raises InstarError where there is none."""
     member = image.member
     if base is None and member.reference() is None:
         raise UsageError("Image does not have a backing file")
-    with chains.open_chain(member.path, settings, "map", format=member.format, options=options, held=image.held) as top:
+    with image.chain() as top:
         members = top.members()
         for depth in range(1, len(members)):
             if base is None or _named(base, members[depth - 1], members[depth]):
@@ -126,13 +122,7 @@ def _open(base: Base, settings: Settings, cache: str) -> Changing:
         raise
 
 
-def _grow(
-    base: Changing,
-    size: int,
-    options: Mapping[str, Any],
-    settings: Settings,
-    cancelled: Callable[[], bool] | None,
-) -> None:
+def _grow(base: Changing, size: int, settings: Settings, cancelled: Callable[[], bool] | None) -> None:
     """The base image is at least as large as what is committed to it."""
     member = base.member
     before = member.info.virtual_size
@@ -141,7 +131,7 @@ def _grow(
     hidden = settings.as_qemu and member.format in UNRESIZED_BY_QEMU
     if hidden or Capability.RESIZE not in registry.spec(member.format).capabilities:
         raise InstarError("Block job failed: Operation not supported", kind=ErrorKind.UNSUPPORTED)
-    below = prepared(base, before, options, settings, cancelled)
+    below = prepared(base, before, cancelled)
     base.apply(Resize(size, "off", time.time_ns(), os.urandom(64), below, keep=True), cancelled=cancelled)
     base.afresh()
 
@@ -150,19 +140,15 @@ def _write(
     image: Changing,
     base: Changing,
     depth: int,
-    options: Mapping[str, Any] | None,
     rate: int,
-    settings: Settings,
     progress: Callable[[Progress], None] | None,
-    cancelled: Callable[[], bool],
+    cancelled: Callable[[], bool] | None,
 ) -> None:
     """The base image holds what the images above it hold."""
-    member = image.member
-    held = image.held | base.held
-    with chains.open_chain(member.path, settings, "map", format=member.format, options=options, held=held) as top:
+    with image.chain(base.held) as top:
         members = top.members()
         if len(members) <= depth or members[depth].devices[0].identity not in base.held:
-            raise InstarError("the backing chain was exchanged while it was opened", path=member.path)
+            raise InstarError("the backing chain was exchanged while it was opened", path=top.path)
         # From here on the upper images are a chain of their own: what they leave open is not touched.
         members[depth - 1].backing = None
         with members[depth] as lower:
@@ -176,7 +162,7 @@ def _merge(
     depth: int,
     rate: int,
     progress: Callable[[Progress], None] | None,
-    cancelled: Callable[[], bool],
+    cancelled: Callable[[], bool] | None,
 ) -> None:
     size = top.info.virtual_size
 

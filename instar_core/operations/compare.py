@@ -73,7 +73,7 @@ def compare(
                 _noting(stretches.pieces(two, length=sizes[1]), unmapped),
                 sizes,
                 progress=step,
-                cancelled=cancelled or _never,
+                cancelled=cancelled,
                 sandbox=settings.sandbox,
                 guarded=bool(settings.keyring),
             )
@@ -87,10 +87,6 @@ def compare(
             return Comparison(False, "status", status, False, common)
         step(total)
         return Comparison(True, "identical", -1, differ, common)
-
-
-def _never() -> bool:
-    return False
 
 
 def _noting(stream: Iterator[Piece], failures: list[FormatError]) -> Iterator[Piece]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from instar_core import chain as chains
 from instar_core import merge
+from instar_core.changing import DIRECT
 from instar_core.errors import UsageError
 from instar_core.operations import layers
 from instar_core.results import Progress
@@ -120,7 +121,7 @@ def fill(source: Source, content: Iterator[Piece], files: Target, dialogue: Dial
         cancelled=how.cancelled,
         rate=how.rate,
         durable=how.cache != "unsafe",
-        direct=how.cache in ("none", "directsync"),
+        direct=how.cache in DIRECT,
         sandbox=order.settings.sandbox,
         guarded=bool(order.settings.keyring),
         salvage=how.salvage,

@@ -101,7 +101,7 @@ class Into:
 
         step = how.step(source.size)
         step(0)
-        with Rest(image, self.options) as rest:
+        with Rest(image) as rest:
             try:
                 image.update(
                     pieces,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 from instar_core import chain as chains
 from instar_core import device as devices
@@ -86,7 +87,6 @@ def dd(
     target must be there and large enough, and keeps what the content does not reach. `warn` is told if there is nothing
     after what is skipped. On failure no half-written image remains. Raises InstarError.
     """
-    stop = cancelled or _never
     if isinstance(target, int) and target_format != "raw":
         raise UsageError("Only a raw disk can be written to a pipe")
     if isinstance(source, int):
@@ -95,7 +95,7 @@ def dd(
         part = Part(None, block, count, skip, size, source_size)
         _tell(part, "standard input", warn)
         with Spool(lambda length: os.read(source, length)) as spool:
-            _place(spool.pieces(part.content, part.skip), part, target, target_format, create, settings, stop)
+            _place(spool.pieces(part.content, part.skip), part, target, target_format, create, settings, cancelled)
         return
     with chains.open_chain(source, settings, "map", format=source_format, options=open_options) as top:
         layer = layers.chosen(top, snapshot)
@@ -103,8 +103,8 @@ def dd(
         _tell(part, source, warn)
         if not isinstance(target, int):
             _refuse_self(top, chains.plain(target))
-        with _Window(top, layer, part, settings) as pieces:
-            _place(pieces, part, target, target_format, create, settings, stop)
+        with _window(top, layer, part, settings) as pieces:
+            _place(pieces, part, target, target_format, create, settings, cancelled)
 
 
 def _tell(part: Part, name: str, warn: Callable[[str], None] | None) -> None:
@@ -118,45 +118,36 @@ def _refuse_self(top: Member, target: str) -> None:
         raise UsageError(f"'{target}' is one of the files that are copied", path=target)
 
 
-class _Window:
-    """The content of an image from a place on, as pieces from 0 on. A context manager."""
+@contextmanager
+def _window(top: Member, layer: Layer, part: Part, settings: Settings) -> Iterator[Iterator[Piece]]:
+    """The content as pieces from 0 on."""
+    if not part.content:
+        yield iter(())
+        return
+    if not (part.skip % SECTOR and top.info.encrypted):
+        yield stretches.pieces(top, layer, part.skip, part.content, -part.skip)
+        return
+    # Ciphers work by sectors: content that starts within one passes through memory.
+    from instar_core.dataplane.content import Content
+    from instar_core.dataplane.pipes import Spool
 
-    def __init__(self, top: Member, layer: Layer, part: Part, settings: Settings) -> None:
-        self._top, self._layer, self._part = top, layer, part
-        self._settings = settings
-        self._ending: list[Callable[[], object]] = []
+    content = Content(
+        lambda start, length: stretches.pieces(top, layer, start, length),
+        sandbox=settings.sandbox,
+        guarded=bool(settings.keyring),
+    )
+    at = part.skip
 
-    def __enter__(self) -> Iterator[Piece]:
-        part = self._part
-        if not part.content:
-            return iter(())
-        if part.skip % SECTOR and self._top.info.encrypted:
-            return self._spooled()
-        return stretches.pieces(self._top, self._layer, part.skip, part.content, -part.skip)
+    def read(length: int) -> bytes:
+        nonlocal at
+        at += length
+        return content.read(at - length, length)
 
-    def __exit__(self, *_: object) -> None:
-        for end in self._ending:
-            end()
-
-    def _spooled(self) -> Iterator[Piece]:
-        """Ciphers work by sectors: content that starts within one passes through memory."""
-        from instar_core.dataplane.content import Content
-        from instar_core.dataplane.pipes import Spool
-
-        content = Content(
-            lambda start, length: stretches.pieces(self._top, self._layer, start, length),
-            sandbox=self._settings.sandbox,
-            guarded=bool(self._settings.keyring),
-        )
-        at = [self._part.skip]
-
-        def read(length: int) -> bytes:
-            at[0] += length
-            return content.read(at[0] - length, length)
-
-        spool = Spool(read)
-        self._ending += [content.close, spool.__exit__]
-        return spool.pieces(self._part.content)
+    try:
+        with Spool(read) as spool:
+            yield spool.pieces(part.content)
+    finally:
+        content.close()
 
 
 def _place(
@@ -166,7 +157,7 @@ def _place(
     format: str,
     create: bool,
     settings: Settings,
-    cancelled: Callable[[], bool],
+    cancelled: Callable[[], bool] | None,
 ) -> None:
     """The pieces are where they belong."""
     if isinstance(target, int):
@@ -177,7 +168,9 @@ def _place(
         _write(pieces, part, target, format, settings, cancelled)
 
 
-def _pour(pieces: Iterator[Piece], part: Part, target: int, settings: Settings, cancelled: Callable[[], bool]) -> None:
+def _pour(
+    pieces: Iterator[Piece], part: Part, target: int, settings: Settings, cancelled: Callable[[], bool] | None
+) -> None:
     from instar_core.dataplane.coding import CodecPool
     from instar_core.dataplane.content import blocks
     from instar_core.dataplane.pipes import pour
@@ -196,7 +189,7 @@ def _make(
     target: str,
     format: str,
     settings: Settings,
-    cancelled: Callable[[], bool],
+    cancelled: Callable[[], bool] | None,
 ) -> None:
     from instar_core.dataplane.fill import fill
 
@@ -233,13 +226,9 @@ def _write(
     target: str,
     format: str,
     settings: Settings,
-    cancelled: Callable[[], bool],
+    cancelled: Callable[[], bool] | None,
 ) -> None:
     with Changing(target, settings, format=format) as image, Rest(image) as rest:
         if image.member.info.virtual_size < part.content:
             raise InstarError("output file is smaller than input file")
         image.update(lambda unit: rest.behind(pieces, part.content, unit), sparse=0, cancelled=cancelled)
-
-
-def _never() -> bool:
-    return False

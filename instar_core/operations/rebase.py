@@ -58,9 +58,7 @@ def rebase(
         if unsafe:
             described = _linked(image, backing, backing_format, settings) if backing else None
         else:
-            described = _moved(
-                image, backing, backing_format, compress, open_options, settings, progress, cancelled or _never
-            )
+            described = _moved(image, backing, backing_format, compress, settings, progress, cancelled)
             image.afresh()
         with _named(backing):
             image.apply(Rebase(described, time.time_ns(), os.urandom(64)), cancelled=cancelled)
@@ -86,10 +84,6 @@ def _plan(image: Changing, backing: str | None, described: dict[str, object] | N
     with _named(backing):
         for _ in image.member.session.edits(image.member.format, Rebase(described, time.time_ns(), os.urandom(64))):
             continue
-
-
-def _never() -> bool:
-    return False
 
 
 def _able(member: Member, backing: str | None, compress: bool, settings: Settings) -> None:
@@ -135,25 +129,19 @@ def _moved(
     backing: str | None,
     format: str | None,
     compress: bool,
-    options: Mapping[str, Any] | None,
     settings: Settings,
     progress: Callable[[Progress], None] | None,
-    cancelled: Callable[[], bool],
+    cancelled: Callable[[], bool] | None,
 ) -> dict[str, object] | None:
     """The image holds itself what would read otherwise over the new backing file, which is described."""
-    path = image.member.path
-    opened = image.member.format
-    held = image.held
-    with chains.open_chain(path, settings, "map", format=opened, options=options, held=held) as old:
-        if old.devices[0].identity not in held:
-            raise InstarError("the image was exchanged while it was opened", path=path)
+    with image.chain() as old:
         if not backing:
             _plan(image, backing, None)
             _write(image, old, None, compress, settings, progress, cancelled)
             return None
-        where = chains.resolve(os.fsencode(backing), path)
+        where = chains.resolve(os.fsencode(backing), old.path)
         try:
-            new = chains.open_chain(where, settings, "map", format=format, held=held)
+            new = chains.open_chain(where, settings, "map", format=format, held=image.held)
         except InstarError as error:
             error.message = f"Could not open new backing file '{backing}': {error.message}"
             error.path = None
@@ -175,7 +163,7 @@ def _write(
     compress: bool,
     settings: Settings,
     progress: Callable[[Progress], None] | None,
-    cancelled: Callable[[], bool],
+    cancelled: Callable[[], bool] | None,
 ) -> None:
     """The image holds what its old chain and the new one do not read the same."""
     from instar_core.dataplane.coding import CodecPool

@@ -113,7 +113,7 @@ def same_file(parsed: Device, writable: Device) -> None:
 def _mend(
     path: str, format: str, request: Repair, writable: Device, settings: Settings, options: Mapping[str, Any]
 ) -> None:
-    from instar_core.dataplane.apply import apply
+    from instar_core.dataplane.apply import Bounds, apply
 
     with chains.open_member(path, settings, "write", format=format, options=options) as member:
         same_file(member.devices[0], writable)
@@ -123,7 +123,8 @@ def _mend(
                 for file in member.devices[1:]:
                     files.append(devices.reopen(file, write=True))
                     locks.take(files[-1], locks.CHANGE)
-            apply(member.session.edits(format, request), [file.descriptor for file in files])
+            bounds = Bounds(member.devices, member.info.virtual_size, 0)
+            apply(bounds.kept(member.session.edits(format, request)), [file.descriptor for file in files])
         finally:
             for file in files[1:]:
                 file.close()

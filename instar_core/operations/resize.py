@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from instar_core import chain as chains
-from instar_core import registry, stretches
+from instar_core import dirty, registry, stretches
 from instar_core.changing import Changing
 from instar_core.errors import ErrorKind, InstarError, UsageError
 from instar_core.settings import DEFAULTS
@@ -60,7 +59,7 @@ def resize(
         if hidden or Capability.RESIZE not in registry.spec(member.format).capabilities:
             raise InstarError("Image format driver does not support resize", kind=ErrorKind.UNSUPPORTED)
         consistent(member)
-        below = prepared(image, before, open_options, settings, cancelled) if wanted > before else None
+        below = prepared(image, before, cancelled) if wanted > before else None
         image.apply(Resize(wanted, preallocation, time.time_ns(), os.urandom(64), below), cancelled=cancelled)
         return wanted
 
@@ -68,7 +67,7 @@ def resize(
 def consistent(member: Member) -> None:
     """Raises InstarError where the image has a bitmap that says nothing certain."""
     for bitmap in member.info.bitmaps:
-        if "in-use" in bitmap.flags:
+        if not dirty.usable(bitmap):
             raise InstarError(
                 f"Bitmap '{bitmap.name}' is inconsistent and cannot be used",
                 kind=ErrorKind.REFUSED,
@@ -76,13 +75,7 @@ def consistent(member: Member) -> None:
             )
 
 
-def prepared(
-    image: Changing,
-    size: int,
-    options: Mapping[str, Any] | None,
-    settings: Settings,
-    cancelled: Callable[[], bool] | None,
-) -> int | None:
+def prepared(image: Changing, size: int, cancelled: Callable[[], bool] | None) -> int | None:
     """The size of the disk below, None where there is none. The image, whose disk has `size` bytes, is ready to grow.
 
     What its last unit reads as is its own then, plainly stored with zeros behind the end of the disk: where the unit is
@@ -94,10 +87,7 @@ def prepared(
     reference = member.reference()
     if reference is None and not (cut and member.info.codings):
         return None
-    held = image.held
-    with chains.open_chain(member.path, settings, "map", format=member.format, options=options, held=held) as top:
-        if top.devices[0].identity not in held:
-            raise InstarError("the image was exchanged while it was opened", path=member.path)
+    with image.chain() as top:
         below = top.backing.info.virtual_size if top.backing is not None else None
         start = size // cluster * cluster if cluster else size
         if cut and _unwritten(top, start, size, below):

@@ -93,8 +93,7 @@ def _change(
     with Changing(path, settings, format=format, options=options) as image:
         member = image.member
         if member.reference() is not None:  # the images below must be there, as for any other use
-            held = image.held
-            chains.open_chain(path, settings, "map", format=member.format, options=options, held=held).close()
+            image.chain().close()
         try:
             if Capability.SNAPSHOT not in registry.spec(member.format).capabilities:
                 kind = ErrorKind.MISSING if action == "delete" else ErrorKind.UNSUPPORTED
