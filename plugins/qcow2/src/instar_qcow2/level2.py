@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
+
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.source import arithmetic_runs, join
 from instar_qcow2 import layout, limits
@@ -56,33 +59,60 @@ def entry_runs(header: Header, data: bytes) -> Iterator[tuple[int, int, int, int
             yield index, count, entry, by
 
 
+def stretches(header: Header, data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(index, count, first entry) of what an L2 table in memory refers to: clusters in a row, with equal flags.
+
+    Compressed clusters stand alone, and entries that are 0 are left out; for counting and flagging this is faster than
+    entry_runs where neither the whole table is one run nor its entries are all over the place.
+    """
+    width = header.l2_entry_size
+    whole = next(entry_runs(header, data))
+    if whole[1] * width == len(data) and (whole[3] or not whole[2]):
+        if whole[2]:
+            yield whole[:3]
+        return
+    words = array("Q", data)[:: width // 8]
+    if sys.byteorder == "little":
+        words.byteswap()
+    size = header.cluster_size
+    at = count = first = following = 0
+    for index, entry in enumerate(words):
+        if not entry:
+            continue
+        if entry == following and index == at + count:
+            count += 1
+            following += size
+            continue
+        if count:
+            yield at, count, first
+        at, count, first = index, 1, entry
+        following = entry + size if entry & layout.OFFSET_MASK and not entry & layout.COMPRESSED else 0
+    if count:
+        yield at, count, first
+
+
 def refer(header: Header, data: bytes, clusters: HostClusters, change: int) -> None:
     """Every host cluster that the L2 table `data` refers to is referred to once more, or once less."""
-    for _, count, entry, step in entry_runs(header, data):
+    for _, count, entry in stretches(header, data):
         if entry & layout.COMPRESSED:
-            offset, length = compressed_place(header, entry)
-            for _ in range(count):
-                clusters.refer_bytes(offset, length, change)
-            continue
-        offset = data_offset(header, entry)
-        if offset and step:
-            clusters.refer(offset >> header.cluster_bits, count, change)
-        elif offset:
-            for _ in range(count):
-                clusters.refer(offset >> header.cluster_bits, 1, change)
+            clusters.refer_bytes(*compressed_place(header, entry), change)
+        else:
+            offset = data_offset(header, entry)
+            if offset:
+                clusters.refer(offset >> header.cluster_bits, count, change)
 
 
 def flagged(header: Header, data: bytes, clusters: HostClusters) -> bytes:
     """The L2 table `data` with COPIED set exactly for the standard clusters whose refcount is 1."""
     width = header.l2_entry_size
     made: bytearray | None = None
-    for index, count, entry, step in entry_runs(header, data):
+    for index, count, entry in stretches(header, data):
         offset = 0 if entry & layout.COMPRESSED else data_offset(header, entry)
         if not offset:
             continue
         cluster = offset >> header.cluster_bits
         copied = entry >> 63
-        one = clusters.ones(cluster, count if step else 1)
+        one = clusters.ones(cluster, count)
         if one == copied:
             continue
         if made is None:
@@ -92,6 +122,15 @@ def flagged(header: Header, data: bytes, clusters: HostClusters) -> bytes:
             if wanted != copied:
                 made[(index + at) * width] ^= 0x80
     return data if made is None else bytes(made)
+
+
+def unflagged(header: Header, data: bytes) -> bytes:
+    """The L2 table `data` with COPIED set nowhere."""
+    width = header.l2_entry_size
+    copied = int.from_bytes((layout.COPIED << 8 * width - 64).to_bytes(width, "big") * (len(data) // width), "big")
+    table = int.from_bytes(data, "big")
+    kept = table & ~copied
+    return data if kept == table else kept.to_bytes(len(data), "big")
 
 
 def data_offset(header: Header, entry: int) -> int:

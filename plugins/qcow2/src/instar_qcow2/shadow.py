@@ -14,7 +14,7 @@ from instar_core import limits as core
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.types import Put, Truncate
 from instar_qcow2 import layout, limits
-from instar_qcow2.level2 import flagged, read_l1
+from instar_qcow2.level2 import flagged, read_l1, unflagged
 from instar_qcow2.rehead import KEEP, rewriting
 from instar_qcow2.sizes import ceil_div, refcount_clusters
 
@@ -37,7 +37,7 @@ class ActiveTables:
     `entries` are its entries, `moved` the indices of L2 tables that move, `changed` whether any entry is new.
     """
 
-    __slots__ = ("_clusters", "_header", "_old", "_source", "changed", "entries", "moved")
+    __slots__ = ("_clusters", "_header", "_old", "_shared", "_source", "changed", "entries", "moved")
 
     def __init__(
         self,
@@ -47,8 +47,9 @@ class ActiveTables:
         shares: int,
         l1: tuple[int, int] | None = None,
     ) -> None:
-        """Places are taken at once; a table that moves takes `shares` references with it. `l1` is where another L1
-        table lies that becomes the active one: offset and entries."""
+        """Places are taken at once; a table that moves takes `shares` references with it: with more than one, so has
+        all that it refers to. `l1` is where another L1 table lies that becomes the active one: offset and entries."""
+        self._shared = shares > 1
         self._source, self._header, self._clusters = source, header, clusters
         self._old = read_l1(source, header, *(l1 or (header.l1_table_offset, header.l1_size)))
         self.entries = array("Q", self._old)
@@ -58,7 +59,7 @@ class ActiveTables:
             if not table:
                 continue
             data = source.read(table, header.cluster_size, pad=True)
-            if flagged(header, data, clusters) is not data:
+            if self._flagged(data) is not data:
                 for _ in range(shares):
                     clusters.refer(table >> bits, 1, -1)
                 self.entries[index] = clusters.take(1, shares)
@@ -71,7 +72,12 @@ class ActiveTables:
         """The L2 tables that move, at their new places."""
         for index in self.moved:
             data = self._source.read(self._old[index], self._header.cluster_size, pad=True)
-            yield Put(self.entries[index] & layout.OFFSET_MASK, flagged(self._header, data, self._clusters))
+            yield Put(self.entries[index] & layout.OFFSET_MASK, self._flagged(data))
+
+    def _flagged(self, data: bytes) -> bytes:
+        if self._shared:
+            return unflagged(self._header, data)
+        return flagged(self._header, data, self._clusters)
 
     def data(self) -> bytes:
         """The L1 table as stored."""
