@@ -3,9 +3,9 @@
 Untrusted bytes are parsed only in a sandbox; what the parser says is believed only after one door has checked it;
 the bytes themselves are moved by the kernel, unparsed.
 
-The library: `open` gives a Disk; `info`, `map`, `check`, `convert`, `create`, `measure` and `compare` are functions
-with typed results. The words of the plugin contract (FormatSpec, Extent, hookimpl, …) stand here too. Everything is
-imported when it is first used.
+The library: `open` gives a Disk; `info`, `inspect`, `map`, `check`, `convert`, `create`, `measure` and `compare` are
+functions with typed results. The words of the plugin contract (FormatSpec, Extent, hookimpl, …) stand here too.
+Everything is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from instar_core.operations.create import create as create
     from instar_core.operations.dd import dd as dd
     from instar_core.operations.info import info as info
+    from instar_core.operations.inspect import inspect as inspect
     from instar_core.operations.map import map_ as map  # noqa: F401
     from instar_core.operations.measure import measure as measure
     from instar_core.operations.resize import resize as resize
@@ -37,12 +38,17 @@ if TYPE_CHECKING:
     from instar_core.source import Image as Image
     from instar_core.source import Source as Source
     from instar_core.types import *  # noqa: F403
+    from instar_core.verdict.answer import Code as Code
+    from instar_core.verdict.answer import Reason as Reason
+    from instar_core.verdict.answer import Verdict as Verdict
+    from instar_core.verdict.demands import Demands as Demands
 
 _OPERATIONS = {
     "resize": "resize",
     "dd": "dd",
     "amend": "amend",
     "info": "info",
+    "inspect": "inspect",
     "map": "map_",
     "check": "check",
     "convert": "convert",
@@ -51,7 +57,8 @@ _OPERATIONS = {
     "compare": "compare",
     "bench": "bench",
 }
-_MODULES = ("types", "requests", "spec", "errors", "hookspecs", "results", "settings", "source", "keyring")
+_VERDICT = ("verdict.answer", "verdict.demands")
+_MODULES = ("types", "requests", "spec", "errors", "hookspecs", "results", "settings", "source", "keyring", *_VERDICT)
 
 
 def __getattr__(name: str) -> Any:

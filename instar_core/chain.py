@@ -6,7 +6,7 @@ import os
 
 from instar_core import device as devices
 from instar_core import limits, locks, policy, probe, registry, unlocking
-from instar_core.errors import ErrorKind, FormatError, InstarError, PolicyError, UnknownFormat
+from instar_core.errors import ErrorKind, FormatError, InstarError, PolicyError, UnknownFormat, UsageError
 from instar_core.session import FormatSession
 from instar_core.types import Role
 
@@ -28,7 +28,7 @@ HEADER = "header"
 class Member:
     """One image of a chain, open and being parsed in its own session. A context manager; `close` ends all of it."""
 
-    __slots__ = ("apart", "backing", "devices", "format", "home", "info", "path", "session", "shown")
+    __slots__ = ("apart", "backing", "devices", "format", "home", "info", "options", "path", "session", "shown")
 
     def __init__(self, path: str, found: list[Device], format: str, session: FormatSession, info: ImageInfo) -> None:
         self.path = path
@@ -40,6 +40,8 @@ class Member:
         self.backing: Member | None = None
         self.shown = path
         """What to call it: its path, or the name that described it."""
+        self.options: Mapping[str, Any] = {}
+        """With which it was opened; those of `backing.…` are for the images below."""
         self.apart = False
         """Whether device 1 is the image's header."""
 
@@ -105,10 +107,10 @@ def plain(path: str) -> str:
         rest = path[5:]
         return rest[2:] if rest.startswith("///") else rest
     name = protocol(path)
-    if name == "json":
-        raise InstarError("json: names are not supported", kind=ErrorKind.UNSUPPORTED, path=path)
     if name:
-        raise InstarError(f"Unknown protocol '{name}'", kind=ErrorKind.UNSUPPORTED, path=path)
+        from instar_core import protocols
+
+        raise protocols.refusal(name, path)
     return path
 
 
@@ -133,10 +135,23 @@ def open_member(
     opened_before = begun.device if begun else device
     found = [opened_before] if opened_before else []
     session = None
-    given = unlocking.own(options) if options else options
-    further = given.pop(HEADER, None) if isinstance(given, dict) else None
-    if further is not None:
-        given = {**(given or {}), HEADER: True}
+    shown = path
+    if opened_before is None and protocol(path) == "json":
+        from instar_core import chosen
+
+        path, format, options = chosen.named(path, format, options)
+    given: dict[str, Any] | None = None
+    unread = False
+    if options:
+        from instar_core import described
+
+        unread = any(isinstance(value, described.Text) for value in options.values())
+        if unread and format is not None and registry.known(format):
+            options, unread = _read(format, options, path), False
+        given = {name: value for name, value in unlocking.own(options).items() if not isinstance(value, described.Text)}
+    further = given.pop(HEADER, None) if given else None
+    if given is not None and further is not None:
+        given[HEADER] = True
     try:
         if format is not None:
             registry.require(format)
@@ -146,6 +161,11 @@ def open_member(
             found.append(devices.open_named(plain(further)))
         session = FormatSession(found, operation, settings, format, given, begun.session if begun else None)
         name = format or probe.decide(session.probe(), settings, path)
+        if unread:
+            session.close()
+            options = _read(name, options or {}, path)
+            given = {**unlocking.own(options), HEADER: True} if further is not None else unlocking.own(options)
+            session = FormatSession(found, operation, settings, name, given)
         info = session.info(name)
         wanted = [r for r in info.references if r.role == Role.EXTENT or (r.role == Role.DATA and whole)]
         if wanted:
@@ -161,14 +181,27 @@ def open_member(
                     locks.take(opened, claim(operation, name))
         member = Member(path, found, name, session, info)
         member.apart = further is not None
+        member.options = options or {}
+        member.shown = shown
         return member
     except BaseException as error:
         if session is not None:
             session.close()
         for opened in found:
             opened.close()
-        if isinstance(error, InstarError) and (error.path is None or error.path != path):
-            error.path = path
+        if isinstance(error, InstarError):
+            error.path = shown
+        raise
+
+
+def _read(format: str, options: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The options as values, now that the format is known. Raises UsageError with the path."""
+    from instar_core import described
+
+    try:
+        return described.values(format, options)
+    except UsageError as error:
+        error.path = path
         raise
 
 
@@ -231,21 +264,34 @@ def open_chain(
     as in open_member.
     """
     top = open_member(path, settings, operation, format=format, options=options, whole=whole, begun=begun, held=held)
+    path = top.shown
     try:
         seen = {top.devices[0].identity}
         member = top
         for _ in range(limits.CHAIN_DEPTH):
             reference = member.reference()
-            if reference is None:
+            below = unlocking.below(member.options)
+            if unlocking.BELOW in member.options:  # with no value: there is said to be none
                 return top
+            named = any(key.startswith("file.") for key in below)
+            if reference is None and not named:
+                return top
+            if named:
+                from instar_core import chosen
+
+                chosen.require_backing(member, path)
             try:
-                options = unlocking.below(options)
-                member.backing = _open_backing(member, reference, seen, settings, operation, whole, options, held)
+                if named:
+                    member.backing = chosen.opened(member, below, seen, settings, operation, whole, held)
+                elif reference is not None:
+                    member.backing = _open_backing(member, reference, seen, settings, operation, whole, below, held)
             except InstarError as error:
                 if not shallow:
                     error.message = f"Could not open backing file: {error.message}"
                     error.path = path
                 raise
+            if member.backing is None:
+                return top
             member = member.backing
         raise FormatError(
             f"the backing chain is longer than {limits.CHAIN_DEPTH} images", kind=ErrorKind.LIMIT, path=path
@@ -268,7 +314,9 @@ def _open_backing(
     target = resolve(reference.name, member.path)
     rules = policy.policy(settings)
     if protocol(target) == "json" and not rules.judged:
-        return _described(target, reference.format, seen, settings, operation, whole, held)
+        from instar_core import chosen
+
+        return chosen.described_by_image(target, reference.format, seen, settings, operation, whole, held)
     if protocol(target):
         raise PolicyError(f"'{target}' names a protocol; backing files must be plain files", path=target)
     if rules.declared and reference.format is None:
@@ -279,6 +327,12 @@ def _open_backing(
         raise FormatError(f"Backing file '{target}' creates an infinite loop.", path=target)
     seen.add(opened.identity)
     declared = reference.format
+    if "driver" in options:  # the caller's word, which counts more than the image's
+        declared = str(options["driver"])
+        options = {key: value for key, value in options.items() if key != "driver"}
+        return open_member(
+            target, settings, operation, format=declared, device=opened, whole=whole, options=options, held=held
+        )
     if not rules.declared:
         lenient = settings._replace(unsafe_quirks=True)
         below = open_member(
@@ -308,44 +362,6 @@ def _confirm_identity(reference: Reference, below: Member, target: str) -> None:
                 kind=ErrorKind.CORRUPT,
                 path=target,
             )
-
-
-def _described(
-    name: str,
-    declared: str | None,
-    seen: set[Any],
-    settings: Settings,
-    operation: str,
-    whole: bool,
-    held: Collection[Any],
-) -> Member:
-    """The backing image that a json: name describes, under a policy that lets everything pass."""
-    from instar_core import jsonname
-    from instar_core.options import parse_value
-
-    found = jsonname.parse(name)
-    driver = found.driver or declared
-    known = {option.name: option for option in registry.spec(driver).open_options} if driver else {}
-    for key in found.options:
-        if key not in known:
-            raise FormatError(f"'{key}' in '{name}' is not supported", kind=ErrorKind.UNSUPPORTED, path=name)
-    options = {key: parse_value(known[key], text) for key, text in found.options.items()}
-    place = devices.Place(found.path)
-    try:
-        policy.judge(Role.BACKING, place, "/", settings)
-        opened = place.open()
-    finally:
-        place.close()
-    if opened.identity in seen:
-        opened.close()
-        raise FormatError(f"Backing file '{name}' creates an infinite loop.", path=name)
-    seen.add(opened.identity)
-    lenient = settings._replace(unsafe_quirks=True)
-    below = open_member(
-        found.path, lenient, operation, format=driver, options=options, device=opened, whole=whole, held=held
-    )
-    below.shown = name
-    return below
 
 
 def _confirmed(

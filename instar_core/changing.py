@@ -155,7 +155,7 @@ class Changing:
         from instar_core.dataplane.apply import Bounds, apply
 
         member = self.member
-        bounds = Bounds(self.files, member.info.virtual_size, wanted_size(request))
+        bounds = Bounds(self.files, member.info, wanted_size(request))
         edits = member.session.edits(member.format, request, runs)
         return apply(bounds.kept(edits), self.descriptors, barrier=self._barrier(), cancelled=cancelled)
 
@@ -202,7 +202,7 @@ class Changing:
             from instar_core.sealing import keyed
 
             geometry = keyed(geometry, key)
-        bounds = Bounds(self.files, member.info.virtual_size, 0)
+        bounds = Bounds(self.files, member.info)
         fill(
             pieces(geometry.unit),
             geometry,

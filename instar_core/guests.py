@@ -105,11 +105,15 @@ def recipe(name: str, *, modules: bool = False) -> Recipe:
 
 DECODE, HOOK = "decode", "instar_decode"
 CODEC, KEY, FORMAT = "instar_core.worker.codec", "instar_core.worker.key", "instar_core.worker.format"
+STREAM = "instar_core.worker.stream.program"
 
 
 def lean() -> list[str]:
-    """The program of a format session, and all that each plugin names; one that cannot be imported harms nobody."""
-    modules = [FORMAT, "array"]
+    """The programs of format sessions and of streams, and all that each plugin names; one that cannot be imported
+    harms nobody."""
+    from instar_core.worker.format import INSPECTING
+
+    modules = [FORMAT, STREAM, "array", *INSPECTING]
     for entry, spec, _ in registry.formats():
         if spec is not None:
             named = [

@@ -1,53 +1,53 @@
-"""json: names of backing files, which only the image policy `qemu` follows, and only to plain files.
+"""json: names: an image described by a JSON object.
 
-The one place where the host reads text of an image for more than its letters; no other policy leads here.
+A caller may use one wherever a name is expected. In an image only the image policy `qemu` follows them, and only to
+plain files: that is the one place where the host reads text of an image for more than its letters.
 """
 
 from __future__ import annotations
 
-from instar_core.errors import ErrorKind, FormatError
+from instar_core.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple
-else:
-    from instar_core.record import NamedTuple
+    from typing import Any, Final
 
-PREFIX = "json:"
-
-
-class Named(NamedTuple):
-    """What a json: name says: the file, its driver where that is named, and the options to open it with."""
-
-    path: str
-    driver: str | None
-    options: dict[str, str]
+PREFIX: Final = "json:"
+LENGTH: Final = 1 << 16
+"""Most characters of such a name."""
+DEPTH: Final = 64
+"""Most objects within objects."""
 
 
-def parse(name: str) -> Named:
-    """The plain file that the name describes. Raises FormatError for anything that is none."""
+def parse(name: str) -> dict[str, Any]:
+    """The object as a flat description (described.py). Raises UsageError, in qemu-img's words."""
     import json
 
+    if len(name) > LENGTH:
+        raise UsageError(f"a json: name has more than {LENGTH} characters")
     try:
         found = json.loads(name.removeprefix(PREFIX))
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"'{name}' is not JSON", kind=ErrorKind.INVALID) from error
-    flat: dict[str, str] = {}
-    if not isinstance(found, dict) or not _flatten(found, "", flat):
-        raise FormatError(f"'{name}' does not describe a file", kind=ErrorKind.UNSUPPORTED)
-    path = flat.pop("file.filename", None)
-    if path is None or flat.pop("file.driver", "file") != "file":
-        raise FormatError(f"'{name}' does not describe a plain file", kind=ErrorKind.UNSUPPORTED)
-    return Named(path, flat.pop("driver", None), flat)
+        raise UsageError(f"Could not parse the JSON options: {error}") from error
+    if not isinstance(found, dict):
+        raise UsageError("Invalid JSON object given")
+    flat: dict[str, Any] = {}
+    _flatten(found, "", flat, 0)
+    return flat
 
 
-def _flatten(value: dict[str, Any], before: str, flat: dict[str, str]) -> bool:
+def _flatten(value: dict[str, Any], before: str, flat: dict[str, Any], depth: int) -> None:
+    if depth > DEPTH:
+        raise UsageError(f"a json: name has more than {DEPTH} objects within objects")
     for key, item in value.items():
+        name = before + key
         if isinstance(item, dict):
-            if before or not _flatten(item, f"{key}.", flat):
-                return False
-        elif isinstance(item, bool) or not isinstance(item, str | int):
-            return False
+            _flatten(item, name + ".", flat, depth + 1)
+        elif isinstance(item, bool):
+            flat[name] = "on" if item else "off"
+        elif item is None or isinstance(item, str):
+            flat[name] = item
+        elif isinstance(item, int):
+            flat[name] = str(item)
         else:
-            flat[before + key] = str(item)
-    return True
+            raise UsageError(f"Invalid parameter '{name}'")

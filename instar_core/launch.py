@@ -11,6 +11,7 @@ import instar_sandbox
 from instar_core import device as devices
 from instar_core import guests, limits, registry, wire
 from instar_core.errors import InstarError, SandboxError
+from instar_core.settings import DEFAULTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,9 +89,21 @@ def start(
 
 
 def budget(operation: str, devices: Sequence[Device], settings: Settings) -> instar_sandbox.Limits:
-    """Limits by the kind of work: as the platforms set them for info, growing with the file for map and check."""
-    cpu = limits.WORKER_CPU
+    """Limits by the kind of work: those of the image policy for info, growing with the file for map and check.
+
+    What the settings say themselves holds for all work.
+    """
+    cpu, memory = limits.WORKER_CPU, limits.WORKER_MEMORY
+    if settings.policy != DEFAULTS.policy:
+        from instar_core import policy
+
+        rules = policy.policy(settings)
+        cpu, memory = rules.cpu, rules.memory
+    if settings.memory is not None:
+        memory = settings.memory
+    if settings.cpu is not None:
+        return instar_sandbox.Limits(settings.cpu, memory, settings.timeout)
     if operation in ("map", "check", "convert", "write"):
         size = sum(device.size for device in devices)
         cpu = limits.MAP_CPU + limits.MAP_CPU_PER_GIB * min(size // limits.GIB, LARGEST_IMAGE)
-    return instar_sandbox.Limits(cpu, limits.WORKER_MEMORY, settings.timeout)
+    return instar_sandbox.Limits(cpu, memory, settings.timeout)

@@ -109,3 +109,10 @@ ARGON2_LANES = 64
 
 ARGON2_WORK = 1 << 27
 """Most passes of an Argon2 key slot times KiB of its memory: a hundred passes over a GiB, about two minutes."""
+
+KEPT = 4 * MIB
+"""Bytes of a stream that are kept to tell whether it is of one format: the largest, a VMDK descriptor,
+has 1 MiB; key material of LUKS 128 KiB."""
+
+KEPT_PIECES = 8
+"""Pieces of a stream that may be asked for to tell whether it is of one format, beside those it begins with."""

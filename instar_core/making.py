@@ -41,6 +41,12 @@ class Order:
         self.measuring = False
         """Nothing will be written: key slots are made as fast as possible."""
 
+    def fillable(self) -> None:
+        """Raises InstarError where images of the format are only made empty."""
+        if Capability.FILL not in self.spec.capabilities:
+            text = f"Format driver '{self.spec.name}' does not support writing content into a new image"
+            raise InstarError(text, kind=ErrorKind.UNSUPPORTED)
+
     def take_backing(self, name: str | None, format: str | None) -> None:
         """The backing file given apart from the option list counts; it may not be named twice."""
         for key, value in (("backing_file", name), ("backing_fmt", format)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from instar_core import limits
 from instar_core.errors import PolicyError, UsageError
 from instar_core.types import Role
 
@@ -33,6 +34,10 @@ class Policy(NamedTuple):
     devices: bool = True
     """Block devices may be referred to."""
     judged: bool = True
+    cpu: int = limits.WORKER_CPU
+    """CPU seconds of a worker that says what an image is."""
+    memory: int = limits.WORKER_MEMORY
+    """Bytes of address space of a worker that parses."""
 
 
 PRESETS = {
@@ -45,7 +50,8 @@ PRESETS = {
     "qemu": Policy(declared=False, confined=False, judged=False),
 }
 """untrusted and strict refuse every reference. The platforms' ready rules follow what each of them checks by hand:
-chains of its own making are followed, data files and further extents are not."""
+chains of its own making are followed, data files and further extents are not. All have the bounds that the platforms
+give to the whole of qemu-img info: 30 s (Nova and vdsm; Cinder 60 s), 1 GiB (Glance, Cinder and vdsm; Nova 2 GiB)."""
 
 NOUNS = {Role.BACKING: "backing file", Role.DATA: "data file", Role.EXTENT: "extent"}
 

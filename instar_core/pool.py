@@ -76,7 +76,7 @@ class Pool:
 
     def serves(self, settings: Settings) -> bool:
         """Whether a session of an operation with these settings can come from here."""
-        return settings.sandbox == self._settings.sandbox
+        return settings.sandbox == self._settings.sandbox and settings.memory is None
 
     def session(
         self, argument: bytes, descriptors: Sequence[int], bounds: instar_sandbox.Limits

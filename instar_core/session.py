@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from instar_core.device import Device
+    from instar_core.partitions import Table
     from instar_core.settings import Settings
     from instar_core.types import (
         Change,
@@ -112,10 +113,14 @@ class FormatSession:
         """What the file looks like."""
         return Probed(self._value("probe"))
 
+    def partitions(self) -> Table:
+        """The partition table that the file shows, were it a raw disk, checked. For the operation inspect."""
+        return validate.partitions(self._value("partitions"))
+
     def info(self, name: str) -> ImageInfo:
         """What the image says of itself, checked; unless it is only to be shown, ready for its content to be read."""
         info = validate.image_info(self._value("info", name), name)
-        if self._operation == "info" or not info.codings:
+        if self._operation in ("info", "inspect") or not info.codings:
             return info
         from instar_core.owncodings import tied
 

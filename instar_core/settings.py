@@ -31,6 +31,10 @@ class Settings(NamedTuple):
     """Answer to the name qemu-img: its presence rules and version line."""
     timeout: float | None = None
     """Wall-clock seconds for the whole operation."""
+    cpu: int | None = None
+    """CPU seconds of each worker that parses an image; None for what the policy, or else the work, gives it."""
+    memory: int | None = None
+    """Bytes of address space of such a worker; None for what the policy gives it."""
     force_share: bool = False
     """Neither take nor honour image locks (reading only)."""
     pool: Pool | None = None

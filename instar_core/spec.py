@@ -10,8 +10,8 @@ else:
     from instar_core.record import NamedTuple
 
 
-API = (0, 1)
-"""Version of the hook contract: (major, minor). The major is also in the entry-point group's name."""
+API = (1, 0)
+"""Version of the plugin API: (major, minor). The major is also in the entry-point group's name; a minor only adds."""
 
 
 class Signature(NamedTuple):
@@ -70,13 +70,14 @@ class FormatSpec(NamedTuple):
     """What an entry point of the group instar.formats.v1 names. Importing it parses nothing and costs nothing.
 
     `hooks` is the module with the hook implementations; `preload` lists, per operation, modules that these need and
-    that must therefore be imported before the sandbox closes. `api` is the least contract minor that the plugin needs.
+    that must therefore be imported before the sandbox closes. `api` is the least version of the API that the plugin
+    needs: (1, 0), or the minor of the newest thing in it that the plugin uses.
     """
 
     name: str
     hooks: str
     title: str = ""
-    api: tuple[int, int] = (0, 1)
+    api: tuple[int, int] = (1, 0)
     aliases: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()
     signatures: tuple[Signature, ...] = ()
@@ -93,7 +94,16 @@ def misfit(found: object, name: str) -> str:
         return "it leads to something that is not a FormatSpec"
     if found.name != name:
         return f"it calls its format {found.name}, its entry point {name}"
-    if found.api[0] != API[0] or found.api[1] > API[1]:
-        need, have = (".".join(map(str, version)) for version in (found.api, API))
-        return f"it needs version {need} of the plugin contract; this is {have}"
-    return ""
+    return _unspoken(found.api)
+
+
+def _unspoken(api: object) -> str:
+    """Why a plugin that states this version of the API cannot be used here; empty if it can."""
+    if type(api) is not tuple or len(api) != 2 or not all(type(number) is int for number in api):
+        return f"it states {api!r:.40} as the version of the plugin API; that is two numbers"
+    if api[0] == API[0] and api[1] <= API[1]:
+        return ""
+    built, have = (".".join(map(str, version)) for version in (api, API))
+    if api[0] < API[0]:
+        return f"it was built for version {built} of the plugin API; this instar has {have}: a newer plugin is needed"
+    return f"it needs version {built} of the plugin API; this instar has {have}: a newer instar is needed"

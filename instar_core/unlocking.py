@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from instar_core.types import ImageInfo
 
 SECRET = "key-secret"  # noqa: S105  the name of an option
+BELOW = "backing"
 BACKING = "backing."
 
 
 def own(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Of options that open a chain, those that the plugin of the top image gets: not the names of secrets."""
+    """Of options that open a chain, those that the plugin of the top image gets: not the names of secrets, nor what
+    lies below."""
     return {name: value for name, value in options.items() if not _hosts(name)}
 
 
 def _hosts(name: str) -> bool:
-    return name.startswith(BACKING) or name == SECRET or name.endswith("." + SECRET)
+    return name in (BELOW, SECRET) or name.startswith(BACKING) or name.endswith("." + SECRET)
 
 
 def below(options: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, TypeVar
 
+    from instar_core.partitions import Table
+
     R = TypeVar("R")
 
 MAX = 1 << 64
@@ -171,6 +173,17 @@ _key_plan = _record(
     KeyPlan, (_text, _number, _many(_slot, 32, "key slots"), _many(_octets, 32, "key materials"), _mapping)
 )
 match = _record(Match, (_text, _number, _text))
+
+
+def partitions(value: Any) -> Table:
+    """The partition table that `value` is."""
+    from instar_core.partitions import ENTRIES, Table
+
+    problem = _many(lambda pair: (_text(pair[0]), _number(pair[1])), 4 * ENTRIES + 16, "problems")
+    found = _record(Table, (_text, _truth, lambda value: value))(value)
+    if type(found.problems) is not tuple or not all(type(each) is tuple and len(each) == 2 for each in found.problems):
+        raise ContractViolation("the problems of a partition table were wanted")
+    return found._replace(problems=problem(found.problems))
 
 
 def image_info(value: Any, name: str) -> ImageInfo:

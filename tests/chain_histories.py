@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 from instar_core import registry
+from instar_core.testing.beside import beside
 from instar_core.types import Capability
 
-QEMU_IMG = os.environ.get("INSTAR_QEMU_IMG") or shutil.which("qemu-img") or ""
-QEMU_IO = os.environ.get("INSTAR_QEMU_IO") or shutil.which("qemu-io") or ""
-MISSING = "qemu-img and qemu-io are needed, which make the images and judge them"
-TIME = 60
+images = beside(__file__)("qemu_images")
+QEMU_IMG, QEMU_IO, TIME, run, needed = images.QEMU_IMG, images.QEMU_IO, images.TIME, images.run, images.needed
 
 SIZES = (1 << 20, 3 << 20, (2 << 20) + 512, (1 << 20) - 1536, 4 << 20)
 
@@ -25,13 +22,6 @@ class Made(NamedTuple):
 
     path: Path
     format: str
-
-
-def run(*words: str | Path) -> str:
-    """What a program prints that must succeed."""
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, timeout=TIME)
-    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-    return done.stdout
 
 
 def attempt(*words: str | Path) -> None:

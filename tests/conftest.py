@@ -15,6 +15,7 @@ from instar_sandbox import NoPlatform
 from instar_sandbox.kvm import place, prepare
 
 from instar_core import guests, registry
+from instar_core.testing.beside import beside
 
 collect_ignore = ["toy"]
 """The toy is a distribution of its own: it is tested installed, by test_testing_toy.py."""
@@ -35,6 +36,9 @@ if os.environ.get("INSTAR_TEST_MASK"):  # before any test imports what is masked
     _module.mask()
 
 Stranger = Callable[..., str]
+Call = Callable[..., tuple[int, str, str]]
+KEPT = ("INSTAR_TEST_MASK", "INSTAR_QEMU_IMG", "INSTAR_QEMU_IO")
+"""Variables that say how to test, and set nothing."""
 
 IN_GUESTS = os.environ.get("INSTAR_TEST_SANDBOX") == "kvm"
 os.environ.setdefault("INSTAR_SANDBOX", "kvm" if IN_GUESTS else "process")
@@ -59,6 +63,51 @@ def same_sandbox_everywhere() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(place, "exists", lambda: False)
         yield
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The current folder, which is empty, under the default settings."""
+    for name in list(os.environ):
+        if name.startswith("INSTAR_") and name not in KEPT:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    monkeypatch.setenv("INSTAR_SANDBOX", "kvm" if IN_GUESTS else "process")
+    folder = tmp_path / "vm"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def instar(alone: Path, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls instar in an empty folder, under the name qemu-img or another one: exit code, output, errors."""
+    from instar_core.cli.main import main
+
+    def call(*words: str, name: str = "qemu-img") -> tuple[int, str, str]:
+        code = main([name, *words])
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return call
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Callable[..., int]]:
+    """Makes open files of a content and a size, which are closed after the test."""
+    made: list[int] = []
+
+    def make(content: bytes = b"", size: int | None = None) -> int:
+        descriptor = os.open(tmp_path / f"f{len(made)}", os.O_RDWR | os.O_CREAT)
+        made.append(descriptor)
+        os.pwrite(descriptor, content, 0)
+        if size is not None:
+            os.ftruncate(descriptor, size)
+        return descriptor
+
+    yield make
+    for descriptor in made:
+        os.close(descriptor)
 
 
 @pytest.fixture(scope="session")
@@ -122,8 +171,4 @@ def builder() -> ModuleType:
     """The module qcow2_builder. Skips where no plugin reads what it builds."""
     if "qcow2" not in registry.entries():
         pytest.skip("instar-qcow2 is not installed")
-    spec = importlib.util.spec_from_file_location("qcow2_builder", Path(__file__).with_name("qcow2_builder.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside(__file__)("qcow2_builder")

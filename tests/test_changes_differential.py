@@ -7,7 +7,7 @@ failure tells the commands that remake it.
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import os
 import shlex
 import shutil
@@ -19,39 +19,26 @@ from pathlib import Path
 
 import pytest
 
+from instar_core.testing.beside import beside
+
 ORDINARY = 30
 LONG = 5000
 FLOOR = 200
 SEED = 20261121
 MOST_FAILURES = 10
+REPORTED = 50
 NEEDED = (11, 0)
 
 
-def load(name):
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
+load = beside(__file__)
 histories, excuses, differential = load("histories"), load("excuses"), load("differential")
-sequences, rules, twins = load("changes_histories"), load("changes_excuses"), load("changes_differential")
+sequences, rules, images = load("changes_histories"), load("changes_excuses"), load("qemu_images")
+looks, twins = load("changes_looks"), load("changes_differential")
 
 
 @pytest.fixture(scope="module")
 def programs():
-    found = []
-    for name, variable in (("qemu-img", "INSTAR_QEMU_IMG"), ("qemu-io", "INSTAR_QEMU_IO")):
-        path = os.environ.get(variable) or shutil.which(name)
-        if not path:
-            pytest.skip(f"{name} is not installed")
-        said = differential.foreign(path, ["--version"], Path.cwd()).out.decode().split()
-        if said[:2] != [name, "version"] or tuple(map(int, said[2].split(".")[:2])) < NEEDED:
-            pytest.skip(f"{path} is not {name} {NEEDED[0]}.{NEEDED[1]} or newer, whose words are compared with")
-        found.append(path)
-    return differential.Programs(*found)
+    return differential.Programs(*images.at_least(NEEDED))
 
 
 def number(variable, default):
@@ -80,13 +67,15 @@ def run(programs, folder, cases):
         try:
             wrong = pair.run(sequence)
         except differential.Unmade as error:
-            print(f"INSTAR_CHANGES_FIRST={index} is left out: {error}", flush=True)
+            print(f"\nINSTAR_CHANGES_FIRST={index} is left out: {error}", flush=True)
             left_out += 1
             continue
         finally:
             if "INSTAR_CHANGES_KEEP" not in os.environ:
                 shutil.rmtree(place, ignore_errors=True)
         done += 1
+        if not done % REPORTED:
+            print(f"{done} done, up to INSTAR_CHANGES_FIRST={index}", flush=True)
         acts += pair.acts
         refused += pair.refused
         excused += pair.excused
@@ -118,6 +107,41 @@ def test_thousands_of_random_changes_leave_what_qemu_img_leaves(programs, tmp_pa
 
 
 @pytest.mark.oracle
+@pytest.mark.parametrize(
+    ("words", "out"),
+    [
+        (("resize", "-f", "qcow2", "top", "2M"), b"Image resized.\n"),
+        (("convert", "-n", "-f", "raw", "-O", "qcow2", "noise", "top"), b""),
+        (("snapshot", "-f", "qcow2", "-c", "s", "top"), b""),
+        (("bitmap", "-f", "qcow2", "--add", "top", "b"), b""),
+    ],
+)
+def test_what_is_only_said_to_be_done_is_found(programs, tmp_path, monkeypatch, words, out):
+    pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
+    made = (histories.Step("img", ("create", "-q", "-f", "qcow2", "top", "1M"), True),)
+    act = sequences.Act(f"qcow2 {words[0]}", "img", words)
+    sequence = sequences.Sequence(0, 0, "qcow2", made, (act,), (("top", "qcow2"),))
+    assert twins.Twins(programs, tmp_path / "done").run(sequence) == ""
+    monkeypatch.setattr(twins, "here", lambda words, folder: differential.Answer(0, out, b""))
+    assert "differ" in twins.Twins(programs, tmp_path / "said").run(sequence)
+
+
+def test_the_same_bytes_have_the_same_digest_whichever_are_holes(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    data = bytes(100_000) + b"x" + bytes(99_999)
+    one.write_bytes(data)
+    with open(other, "wb") as file:
+        file.truncate(len(data))
+        os.pwrite(file.fileno(), b"x", 100_000)
+    assert looks.digest(one) == looks.digest(other)
+    seen = {looks.digest(one)}
+    for changed in (data[:-1], data + b"\0", data[1:] + b"\0", bytes(len(data))):
+        one.write_bytes(changed)
+        seen.add(looks.digest(one))
+    assert len(seen) == 5
+
+
+@pytest.mark.oracle
 def test_compressed_content_is_written_over_what_is_there(programs, tmp_path):
     """quirk("convert-compressed-again")"""
     pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
@@ -135,6 +159,30 @@ def test_compressed_content_is_written_over_what_is_there(programs, tmp_path):
     same = differential.foreign(programs.img, ["compare", "-f", "qcow2", "-F", "raw", "top", "source"], tmp_path)
     assert same.code == 0
     assert differential.foreign(programs.img, ["check", "-f", "qcow2", "top"], tmp_path).code == 0
+
+
+@pytest.mark.oracle
+def test_zeros_beside_content_are_stored_by_the_cluster(programs, tmp_path):
+    """quirk("which-zeros-are-stored")"""
+    pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
+    (tmp_path / "source").write_bytes((bytes(72 << 10) + b"data" * 1024).ljust(256 << 10, b"\0"))
+    made = ["create", "-q", "-f", "qcow2", "-o", "extended_l2=on,cluster_size=64k", "top", "256k"]
+    differential.foreign(programs.img, made, tmp_path)
+    for at in range(0, 256, 64):
+        differential.foreign(programs.io, ["-f", "qcow2", "-c", f"write -c -P 5 {at}k 64k", "top"], tmp_path)
+    shutil.copy(tmp_path / "top", tmp_path / "twin")
+    words = ["convert", "-n", "-f", "raw", "-O", "qcow2", "source"]
+    assert differential.foreign(programs.img, [*words, "twin"], tmp_path).code == 0
+    assert differential.ours([*words, "top"], tmp_path).code == 0
+    same = differential.foreign(programs.img, ["compare", "-f", "qcow2", "-F", "raw", "top", "source"], tmp_path)
+    assert same.code == 0
+    maps = [
+        json.loads(differential.foreign(programs.img, ["map", "--output=json", name], tmp_path).out)
+        for name in ("twin", "top")
+    ]
+    parts = [[(one["start"], one["length"]) for one in told if one["data"]] for told in maps]
+    assert parts == [[(0, 76 << 10)], [(64 << 10, 64 << 10)]]
+    assert twins.held(maps[1], 64 << 10) <= twins.held(maps[0], 64 << 10)
 
 
 @pytest.mark.oracle
@@ -214,7 +262,7 @@ def own(folder, *words):
 
 def test_what_is_excused_in_changes_is_a_known_quirk():
     known = tomllib.loads(Path(__file__).parents[1].joinpath("docs", "quirks.toml").read_text())
-    excused = {rules.KEPT, *rules.EXCUSES, *rules.UNREADABLE.values(), *rules.LESS_HARM.values()}
+    excused = {rules.ZEROS, *rules.KEEP_OURS, *rules.EXCUSES, *rules.KEPT.values(), *rules.UNREADABLE.values()}
     assert excused <= {entry["name"] for entry in known["quirk"]}
 
 

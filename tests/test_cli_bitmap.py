@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from instar_core import registry
-from instar_core.cli.main import main
 
 QEMU_IMG = os.environ.get("INSTAR_QEMU_IMG") or shutil.which("qemu-img")
 needs_qemu_img = pytest.mark.skipif(not QEMU_IMG, reason="qemu-img is not installed")
@@ -25,31 +24,6 @@ IN_USE = 12
 """Offset of the flags in an entry of the bitmap directory."""
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In an empty folder, under the default settings."""
-    for name in list(os.environ):
-        if name.startswith("INSTAR_") and name != "INSTAR_TEST_MASK":
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    monkeypatch.setenv("INSTAR_SANDBOX", "process")
-    folder = tmp_path / "vm"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-
-@pytest.fixture
-def instar(capsys: pytest.CaptureFixture[str]) -> Call:
-    """instar under the name qemu-img: exit code, output, errors."""
-
-    def call(*words: str) -> tuple[int, str, str]:
-        code = main(["qemu-img", *words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

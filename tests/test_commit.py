@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,14 +11,14 @@ import pytest
 
 from instar_core import device as devices
 from instar_core import locks, registry
-from instar_core.cli.main import main
 from instar_core.dataplane import edits
+from instar_core.testing.beside import beside
 
-QEMU_IMG = os.environ.get("INSTAR_QEMU_IMG") or shutil.which("qemu-img") or ""
-QEMU_IO = os.environ.get("INSTAR_QEMU_IO") or shutil.which("qemu-io") or ""
+images = beside(__file__)("qemu_images")
+img, io, made, content, sound = images.img, images.io, images.made, images.content, images.sound
 pytestmark = [
     pytest.mark.skipif("qcow2" not in registry.entries(), reason="instar-qcow2 is not installed"),
-    pytest.mark.skipif(not (QEMU_IMG and QEMU_IO), reason="qemu-img and qemu-io make the images and judge them"),
+    images.needed,
 ]
 TRY = "Try 'qemu-img commit --help' for more information\n"
 CLUSTER = 1 << 16
@@ -28,53 +26,6 @@ MIB = 1 << 20
 DONE = (0, "Image committed.\n", "")
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In an empty folder, under the default settings."""
-    for name in list(os.environ):
-        if name.startswith("INSTAR_") and name != "INSTAR_TEST_MASK":
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    monkeypatch.setenv("INSTAR_SANDBOX", "process")
-    folder = tmp_path / "vm"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-
-@pytest.fixture
-def instar(capsys: pytest.CaptureFixture[str]) -> Call:
-    """instar under the name qemu-img: exit code, output, errors."""
-
-    def call(*words: str) -> tuple[int, str, str]:
-        code = main(["qemu-img", *words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-def img(*words: str) -> str:
-    """What qemu-img prints, which must succeed."""
-    done = subprocess.run([QEMU_IMG, *words], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def made(name: str, *commands: str, below: str = "", size: int = MIB, options: str = "", format: str = "qcow2") -> None:
-    """An image to which qemu-io wrote."""
-    words = ["create", "-q", "-f", format, *(["-o", options] if options else [])]
-    over = ["-b", below, "-F", below.rsplit(".", maxsplit=1)[-1] if "." in below else "qcow2"] if below else []
-    img(*words, *over, name, str(size))
-    for command in commands:
-        subprocess.run([QEMU_IO, "-f", format, "-c", command, name], check=True, capture_output=True, timeout=60)
-
-
-def content(name: str, *words: str) -> bytes:
-    """The disk of an image as qemu-img reads it."""
-    img("convert", *words, "-O", "raw", name, "read.raw")
-    return Path("read.raw").read_bytes()
 
 
 def own(name: str) -> dict[int, bool]:
@@ -87,14 +38,8 @@ def own(name: str) -> dict[int, bool]:
     }
 
 
-def sound(*names: str) -> None:
-    """qemu-img finds nothing wrong with the images, and nothing leaked."""
-    for name in names:
-        assert "No errors" in img("check", name)
-
-
 @pytest.fixture
-def chain() -> None:
+def chain(alone: Path) -> None:
     """a, b over it, c over that."""
     made("a", "write -P 1 0 256k")
     made("b", "write -P 2 256k 64k", below="a")
@@ -211,10 +156,7 @@ def test_snapshots_of_the_base_stay_as_they_are(instar: Call) -> None:
 def test_compressed_clusters_that_share_a_host_cluster_stay_when_their_neighbour_goes(instar: Call) -> None:
     made("base", options="cluster_size=64k")
     for number in range(4):
-        subprocess.run(
-            [QEMU_IO, "-f", "qcow2", "-c", f"write -c -P {number + 1} {number * CLUSTER} {CLUSTER}", "base"],
-            check=True, capture_output=True,
-        )  # fmt: skip
+        io("base", f"write -c -P {number + 1} {number * CLUSTER} {CLUSTER}")
     made("top", f"write -P 9 {CLUSTER} {CLUSTER}", below="base")
     before = content("top")
     assert instar("commit", "top") == DONE
@@ -298,13 +240,11 @@ def test_progress_is_told_and_quiet_silences_it(instar: Call) -> None:
 def test_content_goes_into_an_encrypted_base(instar: Call) -> None:
     secret = ("--object", "secret,id=s,data=pw")
     options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
-    img("create", "-q", *secret, "-f", "qcow2", "-o", options, "base", "1M")
+    assert instar("create", "-q", *secret, "-f", "qcow2", "-o", options, "base", "1M")[0] == 0
     img("create", "-q", "-u", "-f", "qcow2", "-b", "base", "-F", "qcow2", "top", "2M")
     top = "driver=qcow2,file.filename=top,backing.encrypt.key-secret=s"
-    subprocess.run(
-        [QEMU_IO, *secret, "--image-opts", "-c", "write -P 2 60k 8k", "-c", "write -P 3 1536k 4k", top],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    written = ("-c", "write -P 2 60k 8k", "-c", "write -P 3 1536k 4k")
+    images.run(images.QEMU_IO, *secret, "--image-opts", *written, top)
     assert instar("commit", *secret, "--image-opts", top) == DONE
     for described in ("driver=qcow2,file.filename=base,encrypt.key-secret=s", top):
         img("convert", *secret, "--image-opts", described, "-O", "raw", "read.raw")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,22 +10,14 @@ import pytest
 from instar_core.errors import ErrorKind, InstarError
 from instar_core.operations.commit import commit
 from instar_core.settings import Settings
+from instar_core.testing.beside import beside
 
-
-def load(name):
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
+load = beside(__file__)
 histories = load("chain_histories")
 Made = histories.Made
 
 pytestmark = [
-    pytest.mark.skipif(not (histories.QEMU_IMG and histories.QEMU_IO), reason=histories.MISSING),
+    histories.needed,
     pytest.mark.skipif(not histories.installed("qcow2"), reason="instar-qcow2 is not installed"),
 ]
 

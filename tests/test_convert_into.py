@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,13 @@ import pytest
 from instar_core import bitmapcopy, registry
 from instar_core import chain as chains
 from instar_core import dirty as dirt
-from instar_core.cli.main import main
 from instar_core.errors import DeviceError
 from instar_core.settings import Settings
+from instar_core.testing.beside import beside
 
-QEMU_IMG = os.environ.get("INSTAR_QEMU_IMG") or shutil.which("qemu-img") or ""
-QEMU_IO = os.environ.get("INSTAR_QEMU_IO") or shutil.which("qemu-io") or ""
-pytestmark = pytest.mark.skipif(
-    not (QEMU_IMG and QEMU_IO), reason="qemu-img and qemu-io make the images and judge them"
-)
+images = beside(__file__)("qemu_images")
+img, io = images.img, images.io
+pytestmark = images.needed
 KIB, MIB = 1 << 10, 1 << 20
 GOOD = (0, "", "")
 SMALL = "qemu-img: output file is smaller than input file\n"
@@ -33,29 +32,10 @@ SECRET = ("--object", "secret,id=s,data=word")
 Call = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In an empty folder, under the default settings."""
-    for name in list(os.environ):
-        if name.startswith("INSTAR_") and name != "INSTAR_TEST_MASK":
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    monkeypatch.setenv("INSTAR_SANDBOX", "process")
-    folder = tmp_path / "vm"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-
 @pytest.fixture
-def convert(capsys: pytest.CaptureFixture[str]) -> Call:
+def convert(instar: Call) -> Call:
     """instar's convert -n under the name qemu-img: exit code, output, errors."""
-
-    def call(*words: str) -> tuple[int, str, str]:
-        code = main(["qemu-img", "convert", "-n", *words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return partial(instar, "convert", "-n")
 
 
 def locked(name: str) -> str:
@@ -71,30 +51,14 @@ def needs(*formats: str) -> None:
             pytest.skip(f"instar-{format} is not installed")
 
 
-def foreign(program: str, *words: str) -> str:
-    """What the program prints, which must succeed."""
-    done = subprocess.run([program, *words], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, (words, done.stdout, done.stderr)
-    return done.stdout
-
-
-def img(*words: str) -> str:
-    """What qemu-img prints."""
-    return foreign(QEMU_IMG, *words)
-
-
-def made(name: str, format: str, size: int, *commands: str, options: str = "", below: str = "") -> None:
+def made(name: str, format: str, size: int, *commands: str, **more: str) -> None:
     """An image to which qemu-io wrote."""
-    over = ["-b", below, "-F", "qcow2"] if below else []
-    img("create", "-q", "-f", format, *(["-o", options] if options else []), *over, name, str(size))
-    if commands:
-        foreign(QEMU_IO, "-f", format, *(word for each in commands for word in ("-c", each)), name)
+    images.made(name, *commands, size=size, format=format, **more)
 
 
 def content(name: str, format: str) -> bytes:
     """The disk of an image as qemu-img reads it."""
-    img("convert", "-f", format, "-O", "raw", name, "read")
-    return Path("read").read_bytes()
+    return images.content(name, "-f", format)
 
 
 def unlocked(node: str) -> bytes:
@@ -287,21 +251,18 @@ def test_where_the_base_of_the_source_has_ended_it_holds_zeros(convert: Call, co
             assert own("target") == [(64 * KIB, 64 * KIB, False), (640 * KIB, 64 * KIB, True)]
 
 
-def test_a_new_overlay_reads_as_its_source_where_that_has_no_base_or_a_shorter_one(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_new_overlay_reads_as_its_source_where_that_has_no_base_or_a_shorter_one(instar: Call) -> None:
     needs("qcow2")
     made("short", "qcow2", 256 * KIB, "write -P 8 0 256k")
     made("base", "qcow2", 512 * KIB, "write -P 9 0 512k")
     made("alone", "qcow2", 1 * MIB, "write -P 3 64k 64k")
     made("over", "qcow2", 1 * MIB, "write -P 3 64k 64k", below="short")
     for source, depth in (("alone", 0), ("over", 256 * KIB)):
-        assert main(["qemu-img", "convert", "-B", "base", "-F", "qcow2", "-O", "qcow2", source, "new"]) == 0
+        assert instar("convert", "-B", "base", "-F", "qcow2", "-O", "qcow2", source, "new") == GOOD
         img("convert", "-B", "base", "-F", "qcow2", "-O", "qcow2", source, "twin")
         assert content("new", "qcow2")[depth:] == content(source, "qcow2")[depth:]
         assert content("new", "qcow2") == content("twin", "qcow2") or source == "over"
         sound("new", "qcow2")
-    assert capsys.readouterr().err == ""
 
 
 def test_compressed_content_is_written_into_an_image(convert: Call) -> None:
@@ -319,15 +280,15 @@ def test_compressed_content_is_written_into_an_image(convert: Call) -> None:
         sound("target", "qcow2")
 
 
-def test_an_encrypted_image_is_written_into_with_its_key(convert: Call) -> None:
+def test_an_encrypted_image_is_written_into_with_its_key(instar: Call, convert: Call) -> None:
     needs("qcow2", "luks")
     made("source", "raw", 1000 * KIB, "write -P 3 100k 300k")
     for format, prefix in (("luks", ""), ("qcow2", "encrypt.")):
         kind = "encrypt.format=luks," if format == "qcow2" else ""
         given = f"{kind}{prefix}key-secret=s,{prefix}iter-time=10"
-        img("create", "-q", *SECRET, "-f", format, "-o", given, "target", "2M")
+        assert instar("create", "-q", *SECRET, "-f", format, "-o", given, "target", "2M") == GOOD
         node = f"driver={format},file.filename=target,{prefix}key-secret=s"
-        foreign(QEMU_IO, *SECRET, "-c", "write -P 7 0 2M", "--image-opts", node)
+        images.run(images.QEMU_IO, *SECRET, "-c", "write -P 7 0 2M", "--image-opts", node)
         told = f"Could not open 'target': Parameter '{prefix}key-secret' is required for cipher\n"
         assert convert("-f", "raw", "-O", format, "source", "target") == (1, "", "qemu-img: " + told)
         wrong = ("--object", "secret,id=s,data=wrong")
@@ -362,13 +323,13 @@ def test_an_image_described_by_options_is_written_into(convert: Call) -> None:
 
 
 @pytest.mark.parametrize("format", ["vhdx", "vpc"])
-def test_a_differencing_image_is_written_into(convert: Call, format: str) -> None:
+def test_a_differencing_image_is_written_into(instar: Call, convert: Call, format: str) -> None:
     needs(format)
     made("parent", format, 8 * MIB, "write -P 1 0 8M", options="force_size=on" if format == "vpc" else "")
-    assert main(["instar", "create", "-q", "-f", format, "-b", "parent", "-F", format, "target"]) == 0
+    assert instar("create", "-q", "-f", format, "-b", "parent", "-F", format, "target", name="instar") == GOOD
     made("source", "raw", 3 * MIB + 512, "write -P 3 1M 1M")
     assert convert("-f", "raw", "-O", format, "source", "target") == GOOD
-    assert main(["instar", "convert", "-f", format, "-O", "raw", "target", "read"]) == 0
+    assert instar("convert", "-f", format, "-O", "raw", "target", "read", name="instar") == GOOD
     wanted = Path("source").read_bytes() + bytes([1]) * (5 * MIB - 512)
     assert Path("read").read_bytes() == wanted
     assert content("parent", format)[: 8 * MIB] == bytes([1]) * 8 * MIB
@@ -396,7 +357,7 @@ def test_bitmaps_are_copied_into_an_image(convert: Call) -> None:
     made("source", "qcow2", 1 * MIB, "write -P 3 0 64k")
     img("bitmap", "--add", "source", "a")
     img("bitmap", "--add", "-g", "32k", "--disable", "source", "b")
-    foreign(QEMU_IO, "-f", "qcow2", "-c", "write -P 4 256k 64k", "source")
+    io("source", "write -P 4 256k 64k")
     made("target", "qcow2", 1 * MIB, "write -P 7 0 1M")
     img("bitmap", "--add", "target", "c")
     shutil.copy("target", "twin")
@@ -490,7 +451,8 @@ def test_what_cannot_be_written_into_is_refused_in_the_words_of_qemu_img(convert
     made("disk.vdi", "vdi", 1 * MIB)
     made("source", "raw", 1 * MIB, "write -P 3 0 1M")
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
-    done = subprocess.run([QEMU_IMG, "convert", "-n", *words.split()], capture_output=True, text=True, check=False)
+    command = [images.QEMU_IMG, "convert", "-n", *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.stderr != said:
         pytest.skip("this qemu-img has other words")
     assert convert(*words.split()) == (1, "", said)

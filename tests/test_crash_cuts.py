@@ -2,15 +2,14 @@
 
 INSTAR_CRASH_SEED chooses the images, INSTAR_CRASH_ONLY a format or an operation (or both: "qcow2 resize"),
 INSTAR_CRASH_STATES how many distinct states of each are judged in the long run, INSTAR_CRASH_FIRST the first image of
-each, for running parts of it at once.
+each, for running parts of it at once. INSTAR_CRASH_DONE is a folder that keeps what was judged and found right, so that
+a run which was stopped goes on where it was. INSTAR_CRASH_KEEP leaves the files.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,30 +17,31 @@ from random import Random
 
 import pytest
 
+from instar_core import registry
+from instar_core.cli.main import VERBS
+from instar_core.testing.beside import beside
 from instar_core.testing.crash import History
 from instar_core.testing.executor import Step
 from instar_core.testing.medium import Disk
 from instar_core.testing.recorder import Recorder, load
+from instar_core.types import Capability
 
 SEED = 20261121
 ORDINARY = 16
-FLOOR = 500
+FLOOR, TOTAL = 500, 20_000
+"""Distinct states of each operation on each format, and of all."""
 PER_IMAGE = 150
-IMAGES = 400
+IMAGES = 600
 MOST_FAILURES = 5
 MOST_REFUSED = 0.75
+HARMLESS = {Capability.READ, Capability.CREATE, Capability.FILL, Capability.CHECK, Capability.MEASURE, Capability.EMPTY}
+"""What changes no image that is there by itself. Images are emptied when they were committed."""
+REFUSED_AMENDMENTS = {"backing_file", "backing_fmt", "data_file_raw"}
+"""Options that are known and cannot be amended, as with qemu-img."""
 
 
-def module(name):
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        made = importlib.util.module_from_spec(spec)
-        sys.modules[name] = made
-        spec.loader.exec_module(made)
-    return sys.modules[name]
-
-
-for _name in ("histories", "crash_cuts"):
+module = beside(__file__)
+for _name in ("histories", *(f"crash_{each}" for each in ("cuts", "content", "images", "damage", "sealed", "writing"))):
     module(_name)
 scenarios, cuts = module("crash_scenarios"), module("crash_cuts")
 
@@ -97,21 +97,36 @@ def chosen():
     return [pair for pair in scenarios.available() if only in " ".join(pair)]
 
 
+def kept(format, operation):
+    """Where the states of an operation on a format are kept that were found right; None for nowhere."""
+    folder = os.environ.get("INSTAR_CRASH_DONE")
+    return Path(folder, f"{format} {operation}") if folder else None
+
+
 def run(tools, folder, wanted, images, per_image):
-    counts, wrong = Counter(), []
+    """Distinct states of each operation on each format, all of them right."""
+    states, wrong = {}, []
     began = time.monotonic()
     for format, operation in chosen():
-        digests, found = judged(format, operation, tools, folder, wanted, images, per_image)
-        if digests is None:
-            continue
-        counts[f"{format} {operation}"] = len(digests)
+        place, found, seconds = kept(format, operation), [], time.monotonic()
+        if place is not None and place.exists():
+            digests = set(map(bytes.fromhex, place.read_text().split()))
+        else:
+            digests, found = judged(format, operation, tools, folder, wanted, images, per_image)
+            if place is not None and digests is not None and not found:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text("".join(f"{each.hex()}\n" for each in sorted(digests)))
+        assert digests is not None, f"{format} {operation}: instar cannot do this"
+        states[f"{format} {operation}"] = digests
         wrong += found
-        print(f"{format} {operation}: {len(digests)} distinct states, {len(found)} wrong", flush=True)
+        seconds = time.monotonic() - seconds
+        print(f"{format} {operation}: {len(digests)} states, {len(found)} wrong, {seconds:.0f} s", flush=True)
         for each in found:
             print(each, flush=True)
-    print(f"{counts.total()} states in {time.monotonic() - began:.0f} s: {dict(counts)}")
+    total = len(set().union(*states.values()))
+    print(f"{total} distinct states of {len(states)} operations on formats in {time.monotonic() - began:.0f} s")
     assert not wrong, f"{len(wrong)} states are wrong:\n" + "\n".join(wrong)
-    return counts
+    return states
 
 
 @pytest.mark.oracle
@@ -143,9 +158,34 @@ def test_a_change_that_is_never_flushed_is_found_out(tools, tmp_path):
 @pytest.mark.long
 def test_twenty_thousand_cuts_leave_the_old_state_or_the_new(tools, tmp_path):
     floor = number("INSTAR_CRASH_STATES", FLOOR)
-    counts = run(tools, tmp_path, floor, IMAGES, PER_IMAGE)
-    few = {name: count for name, count in counts.items() if count < floor}
+    states = run(tools, tmp_path, floor, IMAGES, PER_IMAGE)
+    few = {name: len(digests) for name, digests in states.items() if len(digests) < floor}
     assert not few, f"too few distinct states: {few}"
+    if floor >= FLOOR and len(states) == len(scenarios.available()):
+        assert len(set().union(*states.values())) >= TOTAL
+
+
+def test_whatever_a_format_claims_to_change_is_cut():
+    missing = scenarios.claimed() - set(scenarios.available())
+    assert not missing, f"claimed by capabilities, and never cut: {sorted(missing)}"
+
+
+def test_every_capability_to_change_has_an_operation_that_needs_it():
+    needed = {each for operation in scenarios.OPERATIONS.values() for each in operation.capabilities}
+    every = {value for name, value in vars(Capability).items() if name.isupper()}
+    assert every - needed == HARMLESS
+
+
+def test_every_verb_that_changes_an_image_is_cut():
+    assert {operation.verb for operation in scenarios.OPERATIONS.values()} == set(scenarios.CHANGING)
+    assert set(VERBS) - set(scenarios.CHANGING) == {"bench", "compare", "create", "info", "map", "measure"}
+
+
+def test_every_option_that_can_be_amended_is_cut():
+    cut = {option for operation in scenarios.OPERATIONS.values() for option in operation.options}
+    for name in registry.entries():
+        can = {option.name for option in registry.spec(name).amend_options}
+        assert can - cut <= REFUSED_AMENDMENTS, f"{name}: {sorted(can - cut)} can be amended, and is never cut"
 
 
 def test_every_write_is_there_missing_or_torn_until_it_is_flushed():

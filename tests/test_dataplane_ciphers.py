@@ -39,21 +39,6 @@ COUNTS = [
 ]
 
 
-@pytest.fixture
-def files(tmp_path):
-    made = []
-
-    def make(content=b""):
-        descriptor = os.open(tmp_path / f"f{len(made)}", os.O_RDWR | os.O_CREAT)
-        made.append(descriptor)
-        os.pwrite(descriptor, content, 0)
-        return descriptor
-
-    yield make
-    for descriptor in made:
-        os.close(descriptor)
-
-
 def cipher(params=(), unit=512):
     return Coding("cipher", unit, False, {"cipher": "aes-xts-plain64", "key_size": 64, "key": KEY, **dict(params)})
 

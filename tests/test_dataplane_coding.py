@@ -23,21 +23,6 @@ KIB, MIB = 1 << 10, 1 << 20
 UNIT = 64 * KIB
 
 
-@pytest.fixture
-def files(tmp_path):
-    made = []
-
-    def make(content=b""):
-        descriptor = os.open(tmp_path / f"f{len(made)}", os.O_RDWR | os.O_CREAT)
-        made.append(descriptor)
-        os.pwrite(descriptor, content, 0)
-        return descriptor
-
-    yield make
-    for descriptor in made:
-        os.close(descriptor)
-
-
 def deflated(content):
     engine = zlib.compressobj(6, zlib.DEFLATED, -12)
     return engine.compress(content) + engine.flush()

@@ -22,23 +22,6 @@ from instar_core.types import Barrier, Copy, Punch, Put, Reserve, Truncate, Zero
 KIB, MIB = 1 << 10, 1 << 20
 
 
-@pytest.fixture
-def files(tmp_path):
-    made = []
-
-    def make(content=b"", size=None):
-        descriptor = os.open(tmp_path / f"f{len(made)}", os.O_RDWR | os.O_CREAT)
-        made.append(descriptor)
-        os.pwrite(descriptor, content, 0)
-        if size is not None:
-            os.ftruncate(descriptor, size)
-        return descriptor
-
-    yield make
-    for descriptor in made:
-        os.close(descriptor)
-
-
 def naive_ranges(data, block, phase):
     """data_ranges, one block after the other."""
     found = []

@@ -21,24 +21,6 @@ KIB, MIB = 1 << 10, 1 << 20
 DEFLATE = Coding("deflate-12", 64 * KIB)
 
 
-@pytest.fixture
-def files(tmp_path):
-    """Makes open files that are closed after the test."""
-    made = []
-
-    def make(content=b"", size=None):
-        descriptor = os.open(tmp_path / f"f{len(made)}", os.O_RDWR | os.O_CREAT)
-        made.append(descriptor)
-        os.pwrite(descriptor, content, 0)
-        if size is not None:
-            os.ftruncate(descriptor, size)
-        return descriptor
-
-    yield make
-    for descriptor in made:
-        os.close(descriptor)
-
-
 def noise(seed, length):
     return random.Random(seed).randbytes(length)
 

@@ -7,6 +7,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,19 +59,27 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         del sys.modules[name]
 
 
+@pytest.fixture(scope="module")
+def held(site: Path) -> Iterator[dict[str, Any]]:
+    """Snapshots that are made with the plugin, for all tests here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        registry.forget()
+        patch.setattr(guests, "_found", {})
+        try:
+            guests.hold()
+        except SandboxError as error:
+            pytest.skip(f"no guests here: {error}")
+        yield guests._found
+        guests.forget()
+
+
 @pytest.fixture(params=["inline", "process", "kvm"])
-def settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """Each sandbox; guests of snapshots that are made for the test."""
-    if request.param != "kvm":
-        yield Settings(sandbox=request.param)
-        return
-    monkeypatch.setattr(guests, "_found", {})
-    try:
-        guests.hold()
-    except SandboxError as error:
-        pytest.skip(f"no guests here: {error}")
-    yield Settings(sandbox="kvm")
-    guests.forget()
+def settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Each sandbox."""
+    if request.param == "kvm":
+        monkeypatch.setattr(guests, "_found", request.getfixturevalue("held"))
+    return Settings(sandbox=request.param)
 
 
 @pytest.fixture

@@ -6,17 +6,17 @@ a run early; a failure tells the commands that remake it.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shlex
 import shutil
-import sys
 import time
 import tomllib
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from instar_core.testing.beside import beside
 
 ORDINARY = 100
 FURTHER = 60
@@ -27,33 +27,14 @@ OLDEST = (10, 0)
 """Older ones answer differently in places."""
 
 
-def load(name):
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
+load = beside(__file__)
 histories, excuses, differential = load("histories"), load("excuses"), load("differential")
-formats = load("histories_formats")
+formats, images = load("histories_formats"), load("qemu_images")
 
 
 @pytest.fixture(scope="module")
 def programs():
-    found = []
-    for name, variable in (("qemu-img", "INSTAR_QEMU_IMG"), ("qemu-io", "INSTAR_QEMU_IO")):
-        path = os.environ.get(variable) or shutil.which(name)
-        if not path:
-            pytest.skip(f"{name} is not installed")
-        said = differential.foreign(path, ["--version"], Path.cwd()).out.decode().split()
-        if said[:2] != [name, "version"]:
-            pytest.skip(f"{path} is not {name} of QEMU")
-        if tuple(map(int, said[2].split(".")[:2])) < OLDEST:
-            pytest.skip(f"{path} is {said[2]}; histories are compared with {OLDEST[0]}.{OLDEST[1]} or newer")
-        found.append(path)
-    return differential.Programs(*found)
+    return differential.Programs(*images.at_least(OLDEST))
 
 
 def number(variable, default):

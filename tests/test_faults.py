@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -16,6 +13,7 @@ import pytest
 from instar_core.errors import InstarError
 from instar_core.operations.resize import resize
 from instar_core.settings import Settings
+from instar_core.testing.beside import beside
 from instar_core.testing.recorder import Recorder
 
 SEED = 20261121
@@ -24,16 +22,8 @@ POINTS = 6
 INLINE = Settings(sandbox="inline", unsafe_quirks=True)
 
 
-def module(name):
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        made = importlib.util.module_from_spec(spec)
-        sys.modules[name] = made
-        spec.loader.exec_module(made)
-    return sys.modules[name]
-
-
-for _name in ("histories", "crash_cuts"):
+module = beside(__file__)
+for _name in ("histories", *(f"crash_{each}" for each in ("cuts", "content", "images", "damage", "sealed", "writing"))):
     module(_name)
 scenarios, cuts = module("crash_scenarios"), module("crash_cuts")
 PAIRS = [pair for pair in scenarios.available() if "encrypted" not in pair[1]]

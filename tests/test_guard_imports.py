@@ -26,17 +26,18 @@ LAYERS = {
 
 SANDBOXED = {
     "record", "spec", "requests", "types", "errors", "limits", "hookspecs", "source", "bits", "ranges", "taken",
-    "tally", "signatures", "wire", "codecs", "luks1", "worker",
+    "tally", "signatures", "wire", "codecs", "luks1", "worker", "partitions",
 }  # fmt: skip
 """What may be imported inside a sandbox; these may import one another and nothing else of the core."""
 
-FOR_PLUGINS = SANDBOXED - {"wire", "worker", "signatures"}
+FOR_PLUGINS = SANDBOXED - {"wire", "worker", "signatures", "partitions"}
 """What plugins may import, and raw, which is a plugin that lives in the core."""
 
 OPENERS = {
     "device.py": "the only place that opens images and what they name",
     "registry.py": "reads the entry points of installed distributions",
     "cli/settings_load.py": "reads the settings files",
+    "verdict/file.py": "reads policy files",
     "cli/objects.py": "reads the files that the user's own secrets are in",
     "cli/main.py": "turns a broken standard output into /dev/null",
 }

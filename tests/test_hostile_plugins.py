@@ -29,7 +29,7 @@ SPEC = FormatSpec(
 )
 """
 SETTINGS = Settings(sandbox="process", timeout=30)
-LIMIT = 20
+LIMIT = 60
 """Seconds in which every error must be there."""
 
 

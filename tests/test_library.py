@@ -364,7 +364,7 @@ def test_errors_tell_what_happened(tmp_path: Path, raw: str) -> None:
         instar_core.create(str(tmp_path / "new"), size=MIB, options={"foo": "1"})
     with pytest.raises(UsageError, match="needs a size"):
         instar_core.create(str(tmp_path / "new"))
-    with pytest.raises(InstarError, match="Unknown protocol 'nbd'"):
+    with pytest.raises(InstarError, match="nbd is not spoken here: attach the export"):
         instar_core.info("nbd:localhost:1")
     absent = [name for name in ("qed", "vhdx", "bochs") if name not in registry.entries()]
     if absent:

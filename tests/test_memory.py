@@ -11,14 +11,19 @@ import time
 
 import pytest
 
+from instar_core import registry
+from instar_core.testing.beside import beside
+
 pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
+pytest.importorskip("numpy", reason="numpy is not installed")
+images = beside(__file__)("memory_images")
 
 QEMU_IMG = os.environ.get("INSTAR_QEMU_IMG") or shutil.which("qemu-img")
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 BOUND = 150 * MIB
 LONG = 100 * GIB
 """From this size on a command surely takes long enough to be looked at while its workers run."""
-COMMAND = "import sys; from instar_core.cli.main import main; sys.exit(main(['qemu-img', *sys.argv[1:]]))"
+COMMAND = "import sys; from instar_core.cli.main import main; sys.exit(main([{!r}, *sys.argv[1:]]))"
 PAUSE = 0.02
 
 pytestmark = [
@@ -70,10 +75,12 @@ def tree(root):
 class Run:
     """A finished command: its output, the highest sum of its tree's memory, how often that was looked at."""
 
-    def __init__(self, folder, *words, program=COMMAND):
+    def __init__(self, folder, *words, name="qemu-img", program=COMMAND):
         self.peak, self.samples, self.processes = 0, 0, 0
         with open(folder / "out", "w+") as out:
-            process = subprocess.Popen([sys.executable, "-c", program, *map(str, words)], stdout=out, stderr=out)
+            process = subprocess.Popen(
+                [sys.executable, "-c", program.format(name), *map(str, words)], stdout=out, stderr=out
+            )
             start = time.monotonic()
             while process.poll() is None:
                 total, count = 0, 0
@@ -141,3 +148,153 @@ def test_the_measure_sees_memory_that_a_child_uses(tmp_path):
     run = Run(tmp_path, program=program)
     assert run.peak > 40 * MIB
     assert run.processes == 2
+
+
+TIB = 1024 * GIB
+SIZES = {"vpc": 2040 * GIB, "qcow": 128 * GIB}
+"""Sizes of full images where 1 TiB is not what counts: a qcow image has tables of 16 bytes for each KiB of the disk."""
+UNSHRINKABLE = ("qed", "qcow", "luks")
+OWN = ("vmdk", "vhdx", "vpc")
+"""Formats whose backing files are of the same format."""
+TRUSTING = ("--image-policy", "qemu", "--unsafe-quirks")
+SECRETS = ("--object", "secret,id=s,data=opensesame", "--object", "secret,id=t,data=barleysesame")
+SHAPES = ("sparse", "full", "scattered")
+
+
+def scattered_disk(path, size, count):
+    """A raw disk with so many pieces of 64 KiB at random places."""
+    choose = random.Random(7)
+    with open(path, "wb") as file:
+        file.truncate(size)
+        for _ in range(count):
+            file.seek(choose.randrange(size // (64 * KIB)) * 64 * KIB)
+            file.write(choose.randbytes(64 * KIB))
+
+
+def made(folder, format, shape, name="disk"):
+    """An image of the format, and its size."""
+    path, size = folder / name, TIB if shape == "sparse" else SIZES.get(format, TIB)
+    if format == "raw":
+        scattered_disk(path, size, 40)
+    elif format == "luks":
+        img("create", "-q", *SECRETS, "-f", "luks", "-o", "key-secret=s,iter-time=10", path, size)
+    elif shape == "sparse":
+        img("create", "-q", "-f", format, path, size)
+    else:
+        images.make(QEMU_IMG, format, path, size, shape == "scattered")
+    return path, size
+
+
+def content(folder, format, shape):
+    """New content everywhere; of an encrypted disk only at its start, as zeros are content there."""
+    path, size = made(folder, format, shape)
+    scattered_disk(folder / "new", 64 * MIB if format == "luks" else size, 40)
+    if format == "luks":
+        opened = f"driver=luks,key-secret=s,file.filename={path}"
+        yield "convert", "-n", *SECRETS, "-f", "raw", "--target-image-opts", folder / "new", opened
+        return
+    yield "convert", "-n", "-f", "raw", "-O", format, folder / "new", path
+    scattered_disk(folder / "new", 16 * MIB, 40)
+    yield "dd", "-n", "-f", "raw", "-O", format, "bs=1M", f"if={folder / 'new'}", f"of={path}"
+
+
+def size(folder, format, shape):
+    """The disk grows, and shrinks to half of it."""
+    path, old = made(folder, format, shape)
+    opened = (*SECRETS, "--image-opts", f"driver=luks,key-secret=s,file.filename={path}")
+    words = opened if format == "luks" else ("-f", format, path)
+    if shape == "sparse" or format not in ("vpc", "vdi"):  # as large as it can be; no room for a larger map
+        yield "resize", *words, old + GIB
+    if format not in UNSHRINKABLE:
+        yield "resize", "--shrink", *words, old // 2
+
+
+def features(folder, format, shape):
+    """Refcounts, version and size of a qcow2 image; key slots."""
+    path, old = made(folder, format, shape)
+    if format == "luks":
+        opened = f"driver=luks,key-secret=s,file.filename={path}"
+        yield "amend", *SECRETS, "--image-opts", "-o", "state=active,new-secret=t,iter-time=10", opened
+        return
+    for option in ("refcount_bits=64", "refcount_bits=16", "compat=0.10", f"compat=1.1,size={old + GIB}"):
+        yield "amend", "-f", "qcow2", "-o", option, path
+
+
+def snapshots(folder, format, shape):
+    path, _ = made(folder, format, shape)
+    for option in ("-c", "-a", "-d"):
+        yield "snapshot", option, "one", path
+
+
+def bitmaps(folder, format, shape):
+    """Bitmaps of a few MiB and of 32; the last is full of ones."""
+    path, old = made(folder, format, shape)
+    for name, grain in (("coarse", "64k"), ("fine", "4k")):
+        yield "bitmap", "--add", "-g", grain, path, name
+    qemu_io = os.environ.get("INSTAR_QEMU_IO") or shutil.which("qemu-io")
+    subprocess.run([qemu_io, "-f", "qcow2", "-c", f"discard 0 {old // 512}", path], check=True, capture_output=True)
+    yield "bitmap", "--merge", "coarse", path, "fine"
+    for option in ("--disable", "--clear", "--remove"):
+        yield "bitmap", option, path, "fine"
+
+
+def chains(folder, format, shape):
+    """Another backing file, and a commit to it."""
+    below = format if format in OWN else "raw"
+    for name in ("base", "other"):
+        if below == "raw":
+            scattered_disk(folder / name, SIZES.get(format, TIB), 40)
+        else:
+            made(folder, below, "sparse", name)
+    if shape == "sparse" or format in OWN:
+        words = ("-b", folder / "base", "-F", below, folder / "disk", TIB)
+        run = Run(folder, "create", "-q", *TRUSTING, "-f", format, *words, name="instar")
+        assert run.code == 0, run.out
+    else:
+        made(folder, format, shape)
+        img("rebase", "-u", "-f", format, "-b", folder / "base", "-F", below, folder / "disk")
+    yield "rebase", "-f", format, "-b", folder / "other", "-F", below, folder / "disk"
+    yield "commit", "-f", format, folder / "disk"
+
+
+def repairs(folder, format, shape):
+    path, _ = made(folder, format, shape)
+    with open(path, "r+b") as file:
+        images.damage(file, format)
+    yield "check", "-f", format, "-r", "all", path
+    if format != "vpc":
+        os.truncate(path, -(-os.path.getsize(path) // MIB) * MIB + 64 * MIB)
+    yield "check", "-f", format, "-r", "leaks", path
+
+
+CHANGES = {
+    content: ("raw", "qcow2", "qed", "qcow", "vdi", "vhdx", "vpc", "parallels", "vmdk", "luks"),
+    size: ("raw", "qcow2", "qed", "qcow", "vdi", "vhdx", "vpc", "parallels", "vmdk", "luks"),
+    features: ("qcow2", "luks"),
+    snapshots: ("qcow2",),
+    bitmaps: ("qcow2",),
+    chains: ("qcow2", "qed", "qcow", "vhdx", "vpc", "vmdk"),
+    repairs: ("qcow2", "qed", "vdi", "vhdx", "vpc", "parallels", "vmdk"),
+}
+QUICK = (size, features, snapshots, bitmaps)
+"""What takes no more than a moment."""
+
+
+def cases():
+    for change, formats in CHANGES.items():
+        for format in formats:
+            for shape in SHAPES[: 1 if format in ("raw", "luks") else None]:
+                quick = shape == "sparse" and (change in QUICK or format in ("qcow2", "vmdk"))
+                name = f"{change.__name__}-{format}-{shape}"
+                yield pytest.param(change, format, shape, id=name, marks=() if quick else pytest.mark.long)
+
+
+@pytest.mark.parametrize(("change", "format", "shape"), cases())
+def test_memory_is_bounded_while_an_image_of_1_tib_is_changed(tmp_path, change, format, shape):
+    if format not in registry.entries():
+        pytest.skip(f"instar-{format} is not installed")
+    for words in change(tmp_path, format, shape):
+        run = Run(tmp_path, words[0], *TRUSTING, *words[1:], name="instar")
+        assert run.code == 0, run.out
+        assert run.samples >= 1
+        assert run.peak < BOUND

@@ -5,18 +5,16 @@ INSTAR_FUZZ_SEED and INSTAR_FUZZ_CASES choose the changes and their number.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import shutil
 import struct
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from instar_core.testing import Subject, fuzz, hostile, specimen
+from instar_core.testing.beside import beside
 from instar_core.testing.subject import load_spec
 
 pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
@@ -27,15 +25,7 @@ QEMU_IO = os.environ.get("INSTAR_QEMU_IO") or shutil.which("qemu-io")
 SEED = 20261121
 
 
-def load(name):
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
+load = beside(__file__)
 mutation = load("mutation")
 qcow2_layout, vmdk_layout = load("mutation_qcow2"), load("mutation_vmdk")
 places = load("mutation_places")

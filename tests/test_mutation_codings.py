@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from instar_core import registry
 from instar_core.errors import FormatError
 from instar_core.testing import Subject
+from instar_core.testing.beside import beside
 from instar_core.testing.budget import Budget, within
 from instar_core.testing.subject import load_spec
 
@@ -22,15 +20,7 @@ ORDINARY, LONG = 300, 20_000
 UNIT = 64 << 10
 
 
-def load(name):
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
+load = beside(__file__)
 mutation = load("mutation")
 corpora = load("mutation_corpora")
 

@@ -6,18 +6,16 @@ INSTAR_FUZZ_SEED and INSTAR_FUZZ_CASES choose the changes and their number.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import itertools
 import os
 import random
-import sys
-from pathlib import Path
 
 import pytest
 
 from instar_core import registry
 from instar_core.errors import FormatError
 from instar_core.testing import Subject, fuzz, specimen
+from instar_core.testing.beside import beside
 from instar_core.testing.places import guest_or_skip
 from instar_core.testing.subject import load_spec
 from instar_core.types import Barrier, Capability, Copy, Punch, Put, Repair, Reserve, Truncate, Zero
@@ -32,15 +30,7 @@ TEXTS = 0.4
 EDITS = (Barrier, Copy, Punch, Put, Reserve, Truncate, Zero)
 
 
-def load(name):
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
+load = beside(__file__)
 mutation, seals, texts = load("mutation"), load("mutation_seals"), load("mutation_texts")
 formats, corpora, places = load("mutation_formats"), load("mutation_corpora"), load("mutation_places")
 

@@ -19,7 +19,6 @@ import pytest
 
 from instar_core import registry
 from instar_core import tally as tallies
-from instar_core.cli.main import main
 from instar_core.errors import FormatError
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +27,7 @@ LISTED = {entry["name"]: entry for entry in tomllib.loads((ROOT / "docs" / "quir
 CLUSTER = 1 << 16
 SECRET = b"root:x:0:0:root:/root:/bin/sh\n".ljust(4096, b"\n")
 HUNG = "hung"
+PLAIN = dict(os.environ, LC_ALL="C")
 DESCRIPTOR = (
     '# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType="monolithicFlat"\n'
     '{}\nddb.adapterType = "ide"\n'
@@ -39,30 +39,6 @@ needs_qcow2 = pytest.mark.skipif("qcow2" not in registry.entries(), reason="inst
 Call = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In an empty folder, under the default settings."""
-    for name in list(os.environ):
-        if name.startswith("INSTAR_") and name != "INSTAR_TEST_MASK":
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    monkeypatch.setenv("LC_ALL", "C")
-    folder = tmp_path / "vm"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-
-@pytest.fixture
-def instar(capsys: pytest.CaptureFixture[str]) -> Call:
-    """instar under the name qemu-img: exit code, output, errors."""
-
-    def call(*words: str, name: str = "qemu-img") -> tuple[int, str, str]:
-        code = main([name, *words])
-        return code, *capsys.readouterr()
-
-    return call
-
-
 @pytest.fixture
 def qemu() -> Callable[..., Any]:
     """The real qemu-img: its exit code (HUNG after some seconds), or None where there is none."""
@@ -71,7 +47,7 @@ def qemu() -> Callable[..., Any]:
         if not QEMU_IMG:
             return None
         try:
-            done = subprocess.run([QEMU_IMG, *words], capture_output=True, check=False, timeout=seconds)
+            done = subprocess.run([QEMU_IMG, *words], capture_output=True, check=False, timeout=seconds, env=PLAIN)
         except subprocess.TimeoutExpired:
             return HUNG
         call.out = done.stdout.decode("utf-8", "replace")  # type: ignore[attr-defined]

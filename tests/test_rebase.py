@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,65 +11,19 @@ import pytest
 
 from instar_core import device as devices
 from instar_core import locks, registry
-from instar_core.cli.main import main
+from instar_core.testing.beside import beside
 
-QEMU_IMG = os.environ.get("INSTAR_QEMU_IMG") or shutil.which("qemu-img") or ""
-QEMU_IO = os.environ.get("INSTAR_QEMU_IO") or shutil.which("qemu-io") or ""
+images = beside(__file__)("qemu_images")
+img, made, content = images.img, images.made, images.content
 pytestmark = [
     pytest.mark.skipif("qcow2" not in registry.entries(), reason="instar-qcow2 is not installed"),
-    pytest.mark.skipif(not (QEMU_IMG and QEMU_IO), reason="qemu-img and qemu-io make the images and judge them"),
+    images.needed,
 ]
 TRY = "Try 'qemu-img rebase --help' for more information\n"
 CLUSTER = 1 << 16
 MIB = 1 << 20
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In an empty folder, under the default settings."""
-    for name in list(os.environ):
-        if name.startswith("INSTAR_") and name != "INSTAR_TEST_MASK":
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    monkeypatch.setenv("INSTAR_SANDBOX", "process")
-    folder = tmp_path / "vm"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-
-@pytest.fixture
-def instar(capsys: pytest.CaptureFixture[str]) -> Call:
-    """instar under the name qemu-img: exit code, output, errors."""
-
-    def call(*words: str, name: str = "qemu-img") -> tuple[int, str, str]:
-        code = main([name, *words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-def img(*words: str) -> str:
-    """What qemu-img prints, which must succeed."""
-    done = subprocess.run([QEMU_IMG, *words], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def made(name: str, *commands: str, below: str = "", size: int = MIB, options: str = "") -> None:
-    """A qcow2 image to which qemu-io wrote."""
-    words = ["create", "-q", "-f", "qcow2", *(["-o", options] if options else [])]
-    img(*words, *(["-b", below, "-F", "qcow2"] if below else []), name, str(size))
-    for command in commands:
-        subprocess.run([QEMU_IO, "-f", "qcow2", "-c", command, name], check=True, capture_output=True, timeout=60)
-
-
-def content(name: str) -> bytes:
-    """The disk of an image as qemu-img reads it."""
-    img("convert", "-O", "raw", name, "read.raw")
-    return Path("read.raw").read_bytes()
 
 
 def own(name: str) -> list[tuple[int, int, bool, bool]]:
@@ -84,7 +36,7 @@ def own(name: str) -> list[tuple[int, int, bool, bool]]:
 
 
 @pytest.fixture
-def chain() -> Iterator[None]:
+def chain(alone: Path) -> Iterator[None]:
     """a, b over it, c over that; n, which has nothing to do with them."""
     made("a", "write -P 1 0 256k")
     made("b", "write -P 2 256k 64k", below="a")
@@ -237,8 +189,10 @@ def test_a_snapshot_reads_as_before(instar: Call) -> None:
 def test_an_encrypted_image_is_rebased_with_its_passphrase(instar: Call) -> None:
     secret = ("--object", "secret,id=s,data=pw")
     made("old", "write -P 1 0 256k")
-    img("create", "-q", *secret, "-f", "qcow2", "-b", "old", "-F", "qcow2",
-        "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", "top", "1M")  # fmt: skip
+    options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"  # which qemu-img takes seconds for
+    assert (
+        instar("create", "-q", *secret, "-b", "old", "-F", "qcow2", "-f", "qcow2", "-o", options, "top", "1M")[0] == 0
+    )
     described = "driver=qcow2,file.filename=top,encrypt.key-secret=s"
     assert instar("rebase", *secret, "--image-opts", "-b", "", described) == (0, "", "")
     img("convert", *secret, "--image-opts", described, "-O", "raw", "read.raw")

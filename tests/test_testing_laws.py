@@ -141,7 +141,7 @@ BROKEN = {
         "imports os",
     ),
     "late": ({}, {"    seen = {0}": "    import bz2\n\n    seen = {0}"}, "what_a_hook_imports_late", "bz2"),
-    "newer": ({'name="toy",': 'name="toy",\n    api=(0, 99),'}, {}, "the_specification_is_plain", "0, 99"),
+    "newer": ({"api=(1, 0)": "api=(1, 99)"}, {}, "the_specification_is_plain", r"needs version 1\.99"),
     "types": (
         {},
         {"_table(image)[0], BLOCK)": "_table(image)[0], BLOCK, details={'x': 1.5})"},

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import instar_core
 from instar_core import registry
-from instar_core.errors import Unusable
+from instar_core.errors import ErrorKind, InstarError, Unusable
 
 TOY = Path(__file__).parent / "toy"
 
@@ -46,10 +47,30 @@ def test_a_plugin_that_cannot_be_imported_is_unusable_and_harms_nobody(tmp_path,
 
 
 def test_a_plugin_for_a_later_contract_is_unusable_and_says_so(tmp_path, stranger, monkeypatch):
-    stranger(tmp_path, "toylater", spec={'name="toy",': 'name="toy",\n    api=(0, 99),'})
+    stranger(tmp_path, "toylater", spec={"api=(1, 0)": "api=(1, 99)"})
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(Unusable, match=r"0\.99"):
+    with pytest.raises(Unusable, match=r"1\.99"):
         registry.spec("toylater")
+    (tmp_path / "disk").write_bytes(b"TOYDISK\n")
+    with pytest.raises(Unusable, match=r"^the plugin toylater cannot be used: it needs version 1\.99"):
+        instar_core.info(str(tmp_path / "disk"), format="toylater")
+
+
+def test_a_format_that_is_only_made_empty_is_not_asked_for_more(tmp_path, stranger, monkeypatch):
+    stranger(tmp_path, "toyempty", spec={"Capability.FILL, ": ""})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    raw, made = str(tmp_path / "raw"), str(tmp_path / "made")
+    (tmp_path / "raw").write_bytes(b"content" * 1000)
+    instar_core.create(made, format="toyempty", size=1 << 20)
+    (tmp_path / "made").unlink()
+    for operation in (
+        lambda: instar_core.convert([raw], made, source_format="raw", target_format="toyempty"),
+        lambda: instar_core.dd(raw, made, source_format="raw", target_format="toyempty"),
+    ):
+        with pytest.raises(InstarError, match="does not support writing content") as caught:
+            operation()
+        assert caught.value.kind == ErrorKind.UNSUPPORTED
+        assert not (tmp_path / "made").exists()
 
 
 def test_a_name_claimed_by_two_distributions_is_unusable_and_names_both(tmp_path, stranger, monkeypatch):

@@ -23,7 +23,7 @@ VERB = Verb(
             "o",
             "options",
             "FMT_OPTS",
-            ("FMT-specfic format options (required)",),
+            ("FMT-specific format options (required)",),
             optionlist.gather,
             True,
         ),

@@ -112,13 +112,14 @@ def run(call: Call, parsed: Parsed) -> int:
     if interval and interval < depth:
         raise Fault("Flush interval can't be smaller than depth")
     asked = one_file(parsed)
-    if aio == "native" and mode not in ("none", "directsync"):
+    from instar_core.changing import DIRECT
+    from instar_core.operations.bench import bench
+
+    if aio == "native" and mode not in DIRECT:
         raise Fault(
             f"Could not open '{asked.path}': aio=native was specified, but it requires cache.direct=on, which was not "
             "specified."
         )
-    from instar_core.operations.bench import bench
-
     count, size, offset = parsed.get("count", 75_000), parsed.get("size", 4096), parsed.get("offset", 0)
     step = parsed.get("step") or size
     human = parsed.get("output") != "json"

@@ -81,7 +81,7 @@ def run(call: Call, parsed: Parsed) -> int:
         name,
         actions,
         granularity=parsed.get("granularity", 0),
-        source=None if source is None else names.local(source),
+        source=source if source is None or names.protocol(source) == "json" else names.local(source),
         source_format=parsed.get("source_format"),
         format=asked.format,
         open_options=asked.options,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from instar_core.cli import imageopts, names, output, progress, values
+from instar_core.cli import imageopts, output, progress, values
 from instar_core.cli.fault import Fault
 from instar_core.cli.getopt import Opt, Verb
 from instar_core.cli.outcome import COMPARE_OPEN
@@ -41,11 +41,11 @@ def run(call: Call, parsed: Parsed) -> int:
     values.cache(parsed.get("cache"), "writeback", source=True, code=COMPARE_OPEN)
     quiet, strict = parsed.get("quiet", False), parsed.get("strict", False)
     if parsed.get("image_opts"):
-        first, second = (imageopts.described(name) for name in parsed.operands)
+        first, second = (imageopts.described(parsed, name) for name in parsed.operands)
     else:
         formats = parsed.get("first"), parsed.get("second")
         first, second = (
-            imageopts.Source(names.local(name), format) for name, format in zip(parsed.operands, formats, strict=True)
+            imageopts.named(parsed, name, format) for name, format in zip(parsed.operands, formats, strict=True)
         )
     from instar_core.operations.compare import compare
 

@@ -41,11 +41,11 @@ def run(call: Call, parsed: Parsed) -> int:
     if len(asked) > 1 and any(one.options is not None for one in asked):
         raise Later("several images with options")
     sources = [one.path for one in asked]
-    into = imageopts.described(operands[-1]) if parsed.get("target_opts") else None
-    target = names.local(operands[-1]) if into is None else into.path
+    into = target_of(call, parsed, operands[-1])
+    target = into.path
     arguments = dict(wishes(parsed, target_format, len(sources)), source_cache=source_cache)
     arguments.update(target_format=target_format, source_format=asked[0].format, open_options=asked[0].options)
-    if into is not None:
+    if into.format is not None or into.options is not None or parsed.get("target_opts"):
         arguments.update(target_format=into.format, target_options=into.options)
     from instar_core.operations.convert import convert
 
@@ -69,13 +69,26 @@ def run(call: Call, parsed: Parsed) -> int:
                 **arguments,
             )
         except InstarError as error:
-            if into is not None and error.path == target:
-                error.path = operands[-1]
             if not at_target(error, sources, target) or parsed.get("no_create"):
                 raise
             hint = error.hint.split("\n") if error.hint else ()
-            raise Fault(f"{target}: error while converting {target_format}: {error.message}", *hint) from error
+            raise Fault(f"{operands[-1]}: error while converting {target_format}: {error.message}", *hint) from error
     return 0
+
+
+def target_of(call: Call, parsed: Parsed, name: str) -> imageopts.Source:
+    """The image that is written: described by an option string, by a json: name where it is there already, or a file.
+
+    Its format is None where the command line alone says it.
+    """
+    if parsed.get("target_opts"):
+        return imageopts.described(parsed, name)
+    if parsed.get("no_create") and names.protocol(name) == "json":
+        return imageopts.named(parsed, name, parsed.get("target_format", "raw"))
+    path = names.local(name, proxmox=call.settings.policy == "proxmox")
+    if path != name:
+        parsed.values.setdefault("typed", {}).setdefault(path, name)
+    return imageopts.Source(path, None)
 
 
 def at_target(error: InstarError, sources: list[str], target: str) -> bool:

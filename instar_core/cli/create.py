@@ -93,7 +93,7 @@ def _create(call: Call, parsed: Parsed, path: str, format: str, size: int | None
         backing_format=parsed.get("backing_format"),
         unsafe_backing=parsed.get("unsafe", False),
         settings=call.settings,
-        announce=None if parsed.get("quiet") else _announce,
+        announce=None if parsed.get("quiet") else lambda made: _announce(made._replace(filename=parsed.operands[0])),
     )
     return 0
 

@@ -89,7 +89,7 @@ def run(call: Call, parsed: Parsed) -> int:
         source = asked.path
     elif parsed.get("format", "raw") != "raw":
         raise Later("dd of another format than raw from standard input")
-    target = names.local(given["of"]) if "of" in given else 1
+    target = names.local(given["of"], proxmox=proxmox) if "of" in given else 1
     try:
         dd(
             source,
@@ -111,5 +111,5 @@ def run(call: Call, parsed: Parsed) -> int:
         if error.path != target or source == target:
             raise
         hint = error.hint.split("\n") if error.hint else ()
-        raise Fault(f"{target}: error while creating output image: {error.message}", *hint) from error
+        raise Fault(f"{given['of']}: error while creating output image: {error.message}", *hint) from error
     return 0

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from typing import Final
 
 SANDBOXES: Final = ("auto", "kvm", "process", "inline")
+LEAST_MEMORY: Final = 256 << 20
+"""Bytes of address space with which a worker is sure to start, as a guest too."""
+MOST_MEMORY: Final = 1 << 46
 POLICIES: Final = ("default", "untrusted", "qemu", "openstack", "proxmox", "ovirt", "strict")
 
 
@@ -40,6 +43,26 @@ def seconds(text: str) -> float:
     return value
 
 
+def cpu(text: str) -> int:
+    """A whole number of seconds of CPU time. Raises ValueError."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 10**9:
+        raise ValueError(f"expects a whole number of seconds, not '{text}'")
+    return int(text)
+
+
+def memory(text: str) -> int:
+    """A size that a worker can start with. Raises ValueError."""
+    from instar_core.sizes import parse_size
+
+    try:
+        value = parse_size(text)
+    except ValueError:
+        value = 0
+    if not LEAST_MEMORY <= value < MOST_MEMORY:
+        raise ValueError(f"expects a size of at least {LEAST_MEMORY >> 20}M, not '{text}'")
+    return value
+
+
 def truth(text: str) -> bool:
     """on or off, in the usual spellings. Raises ValueError."""
     word = text.lower()
@@ -67,4 +90,6 @@ EXTRAS: Final = (
     _option("ignore-quirks", "", "leave out qemu-img's oddities of presentation"),
     _option("extra-detail", "", "show facts of the format that qemu-img does not"),
     _option("timeout", "SECONDS", "stop after this time", seconds),
+    _option("cpu-limit", "SECONDS", "CPU time of each worker that parses (default: by the work)", cpu),
+    _option("memory-limit", "SIZE", "address space of each worker that parses (default: 1G)", memory),
 )

@@ -31,6 +31,11 @@ class Opt(NamedTuple):
     read: Callable[..., Any] | None = None
     add: bool = False
 
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """How it may be written, the short one first."""
+        return (*((f"-{self.letter}",) if self.letter else ()), *((f"--{self.name}",) if self.name else ()))
+
 
 class Verb(NamedTuple):
     """A verb: how it is called, what it does in one line, its options and operands (name, help lines).

@@ -50,9 +50,7 @@ def _options(options: Iterable[getopt.Opt]) -> list[str]:
     for option in options:
         if not option.help:
             continue
-        spellings = [f"-{option.letter}"] if option.letter else []
-        spellings += [f"--{option.name}"] if option.name else []
-        lines.append(f"  {', '.join(spellings)} {option.value}".rstrip())
+        lines.append(f"  {', '.join(option.spellings)} {option.value}".rstrip())
         lines += [f"     {line}" for line in option.help]
     return lines
 

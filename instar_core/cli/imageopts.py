@@ -1,14 +1,12 @@
-"""Which image a verb is asked about: a file by name, or by an option string (--image-opts).
+"""Which image a verb is asked about: a file by name, a json: name, or an option string (--image-opts).
 
-Of option strings there is what plain files need: driver, file.driver=file, file.filename, the options with which the
-driver opens an image, those of the images below it that name their secrets (backing.…), and the file of a header that
-lies apart (header.filename). Everything else is refused by name.
+The two latter describe an image by options; described.py says which there are, and everything else is refused by name.
 """
 
 from __future__ import annotations
 
 from instar_core.cli import names
-from instar_core.cli.fault import Fault, Later
+from instar_core.cli.fault import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,74 +17,64 @@ if TYPE_CHECKING:
 else:
     from instar_core.record import NamedTuple
 
-FILENAMES = ("file.filename", "filename")
-BACKING, SECRET, HEADER = "backing.", "key-secret", "header"
-
 
 class Source(NamedTuple):
-    """An image: where it is, its format if that was said, the options to open it with, and how it is shown."""
+    """An image: where it is, its format if that was said, and the options to open it with."""
 
     path: str
     format: str | None
     options: Mapping[str, Any] | None = None
-    shown: str | None = None
-    """What to call it, where that is not its path."""
 
 
 def source(parsed: Parsed, name: str) -> Source:
-    """The image that the operand names. Raises Fault and Later for option strings that cannot be followed."""
+    """The image that the operand names. Raises UsageError and Fault for what cannot be followed."""
     if not parsed.get("image_opts"):
-        return Source(names.local(name), parsed.get("format"))
+        return named(parsed, name, parsed.get("format"))
     if parsed.get("format"):
         raise Fault("--image-opts and --format are mutually exclusive")
-    return described(name)
+    return described(parsed, name)
 
 
-def described(text: str) -> Source:
-    """The image that an option string describes."""
-    from instar_core.cli import jsontext, optionlist
+def named(parsed: Parsed, name: str, format: str | None) -> Source:
+    """The image of that name, a plain or a json: one; `format` is what the command line says of it."""
+    if names.protocol(name) == "json":
+        from instar_core import chosen
 
-    if "=" not in text:
-        raise Fault(f"Could not open '{text}': Cannot find device='{text}' nor node-name='{text}'")
-    given = dict(optionlist.pairs(text))
-    path = next((given.pop(key) for key in FILENAMES if key in given), None)
-    if given.pop("file.driver", "file") != "file":
-        raise Later("--image-opts with another file.driver than file")
-    if path is None:
-        raise Fault(f"Could not open '{text}': A block device must be specified for \"file\"")
-    driver = given.pop("driver", None)
-    if not given:
-        return Source(path, driver)
-    if driver is None:
-        raise Later(f"--image-opts with '{next(iter(given))}' and no driver")
-    shown: dict[str, Any] = {"driver": driver, "file": {"driver": "file", "filename": path}}
-    header = _header(given)
-    if header is not None:
-        shown[HEADER] = {"driver": "file", "filename": header}
-    shown.update(given)
-    options = {**_opening(driver, given), **({HEADER: header} if header is not None else {})}
-    return Source(path, driver, options, "json:" + jsontext.line(shown))
+        return _told(parsed, name, Source(*chosen.named(name, format, None)))
+    path = names.local(name)
+    return Source(path, format) if path == name else _told(parsed, name, Source(path, format))
 
 
-def _header(given: dict[str, str]) -> str | None:
-    """The file of a header that lies apart, taken out of what was given."""
-    if given.pop(f"{HEADER}.driver", "file") != "file":
-        raise Later("--image-opts with another header.driver than file")
-    return given.pop(f"{HEADER}.filename", None)
+def described(parsed: Parsed, text: str) -> Source:
+    """The image that an option string describes. Raises UsageError with the text as its path."""
+    from instar_core import described as descriptions
+    from instar_core.cli import optionlist
+    from instar_core.errors import UsageError
+
+    try:
+        if "=" not in text:
+            raise UsageError(f"Cannot find device='{text}' nor node-name='{text}'")
+        found = Source(*descriptions.whole(dict(optionlist.pairs(text))))
+    except UsageError as error:
+        error.path = text
+        raise
+    return _told(parsed, text, found)
 
 
-def _opening(driver: str, given: Mapping[str, str]) -> dict[str, Any]:
-    """The values of the options with which the driver opens an image."""
-    from instar_core import registry
-    from instar_core.options import parse_value
+def shown(asked: Source, format: str) -> str | None:
+    """What info calls an image that was described, where that is not its path: the options that matter for content."""
+    matter = {key: value for key, value in (asked.options or {}).items() if key != "encrypt.format"}
+    if not matter:
+        return None
+    from instar_core.cli import jsontext
 
-    known = {option.name: option for option in registry.spec(driver).open_options}
-    found: dict[str, Any] = {}
-    for key, value in given.items():
-        if key in known:
-            found[key] = parse_value(known[key], value)
-        elif key.startswith(BACKING) and key.endswith(SECRET):
-            found[key] = value
-        else:
-            raise Later(f"--image-opts with '{key}'")
-    return found
+    told: dict[str, Any] = {"driver": format, "file": {"driver": "file", "filename": asked.path}}
+    for key, value in matter.items():
+        told[key] = {"driver": "file", "filename": value} if key == "header" else value
+    return "json:" + jsontext.line(told)
+
+
+def _told(parsed: Parsed, name: str, found: Source) -> Source:
+    """Messages about the image are to call it by the name that was typed."""
+    parsed.values.setdefault("typed", {})[found.path] = name
+    return found._replace(options=found.options or None)

@@ -56,8 +56,9 @@ def run(call: Call, parsed: Parsed) -> int:
         settings=call.settings,
         begun=begun,
     )
-    if asked.shown is not None:
-        disks[0] = disks[0]._replace(filename=asked.shown)
+    if asked.options is not None:
+        shown = imageopts.shown(asked, disks[0].image.format)
+        disks[0] = disks[0] if shown is None else disks[0]._replace(filename=shown)
     if parsed.get("output") == "json":
         output.out(render.json(disks, call.settings, chain=chain))
     else:

@@ -35,7 +35,7 @@ VERBS: Final = (
     "snapshot",
 )
 """Verbs of qemu-img that there are."""
-OWN: Final = ("config", "formats", "sandbox")
+OWN: Final = ("config", "formats", "inspect", "sandbox")
 """Verbs that qemu-img does not have; they exist under the name instar only."""
 
 COLLECTED: Final = 50_000
@@ -118,6 +118,7 @@ def start(call: Call, words: list[str]) -> int:
 
 def _run(call: Call, words: Sequence[str], values: dict[str, Any]) -> int:
     module = verb_module(call.verb)
+    parsed = getopt.Parsed({}, [])
     try:
         parsed = getopt.parse(module.VERB, words, extras.EXTRAS)
         parsed.values.update({**values, **parsed.values})
@@ -144,6 +145,8 @@ def _run(call: Call, words: Sequence[str], values: dict[str, Any]) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, BrokenPipeError):
             raise
+        if isinstance(error, InstarError) and error.path is not None:
+            error.path = parsed.get("typed", {}).get(error.path, error.path)
         return _told(call, error)
     return code
 

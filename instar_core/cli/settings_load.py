@@ -1,14 +1,16 @@
 """Settings from where they may stand: /etc/instar.toml, the user's instar.toml, the environment, the command line.
 
 A later place overrides an earlier one, with one exception: where the effective user is root, the user's file and the
-environment can only tighten the sandbox, never choose inline or a weaker one than the system's file. Root's environment
-may set quirks and the image policy: they decide about what the caller himself asked for. The command line decides last.
+environment can only tighten the sandbox and its limits, never choose inline or a weaker one than the system's file.
+Root's environment may set quirks and the image policy: they decide about what the caller himself asked for. The command
+line decides last.
 """
 
 from __future__ import annotations
 
 import os
 
+from instar_core import limits
 from instar_core.cli import extras
 from instar_core.errors import UsageError
 from instar_core.settings import DEFAULTS, Settings
@@ -38,8 +40,13 @@ READERS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "ignore-quirks": ("ignore_quirks", extras.truth),
     "extra-detail": ("extra_detail", extras.truth),
     "timeout": ("timeout", extras.seconds),
+    "cpu-limit": ("cpu", extras.cpu),
+    "memory-limit": ("memory", extras.memory),
 }
 """Name in files and on the command line → (field of Settings, reader). INSTAR_NAME in the environment."""
+
+SWITCHES: Final = ("unsafe-quirks", "ignore-quirks", "extra-detail")
+"""Settings that are on or off: of these an empty variable counts as off, of the others as not set."""
 
 
 def load(
@@ -62,7 +69,7 @@ def load(
     for name, (_, read) in READERS.items():
         variable = "INSTAR_" + name.upper().replace("-", "_")
         text = environ.get(variable)
-        if text is not None and (text or name not in ("sandbox", "image-policy", "timeout")):
+        if text is not None and (text or name in SWITCHES):
             try:
                 later[name] = Held(read(text), variable)
             except ValueError as error:
@@ -73,12 +80,26 @@ def load(
             f"{chosen.origin} asks for the sandbox {chosen.value}, weaker than {floor.value} ({floor.origin}): "
             "for root only the command line may do that"
         )
+    if is_root:
+        _only_tighter(later, held)
     held.update(later)
     for name in READERS:
         if name in flags:
             held[name] = Held(flags[name], f"--{name}")
     held["called"] = Held("qemu-img" if qemu else "instar", "argv[0]")
     return held
+
+
+def _only_tighter(later: Mapping[str, Held], held: Mapping[str, Held]) -> None:
+    """Raises UsageError where a later limit is higher than the system's, or than what info has by default."""
+    for name, usual in (("cpu-limit", limits.WORKER_CPU), ("memory-limit", limits.WORKER_MEMORY)):
+        asked, floor = later.get(name), held[name]
+        most = usual if floor.value is None else floor.value
+        if asked is not None and asked.value is not None and asked.value > most:
+            raise UsageError(
+                f"{asked.origin} asks for a {name} of {asked.value}, more than {most} ({floor.origin}): "
+                "for root only the command line may do that"
+            )
 
 
 def settings(held: Mapping[str, Held], *, force_share: bool = False) -> Settings:

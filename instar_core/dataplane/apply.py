@@ -12,21 +12,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from instar_core.device import Device
-    from instar_core.types import Edit
+    from instar_core.types import Edit, ImageInfo
 
 SLACK = 4
 """Files may be longer than their content by this part of it, for metadata: LUKS and the smallest clusters need most."""
+
+CLUSTER = 2 << 30
+"""Largest cluster in bytes that a format is known to have: that of Parallels."""
+
+BEGUN = 2
+"""Clusters that may be empty for the most part: that of the disk's end, and one up to where the next may lie."""
 
 
 class Bounds:
     """How far a plan in place may reach, and how much room it may take: it comes from a parser of untrusted bytes, and
     must not fill the disk by it."""
 
-    def __init__(self, files: Sequence[Device], size: int, wanted: int) -> None:
-        """`size` is the virtual size in bytes, `wanted` what the virtual disk is to have, or 0."""
-        content = sum(file.size for file in files) + max(size, wanted)
-        self._reach = content + content // SLACK + UNIT
-        self._room = self._reach
+    def __init__(self, files: Sequence[Device], info: ImageInfo, wanted: int = 0) -> None:
+        """`files` and `info` are the image's; `wanted` is what the virtual disk is to have in bytes, or 0."""
+        content = sum(file.size for file in files) + max(info.virtual_size, wanted)
+        needed = content + content // SLACK + UNIT
+        self._reach = needed + BEGUN * CLUSTER  # a file is long at no cost, and not every format tells its clusters
+        self._room = needed + BEGUN * min(info.cluster_size, CLUSTER)
 
     def kept(self, edits: Iterable[Edit]) -> Iterator[Edit]:
         """The same edits. Raises ContractViolation at the first that goes too far."""
@@ -40,8 +47,10 @@ class Bounds:
                 self._room -= edit.length
             else:
                 end = 0
-            if end > self._reach or self._room < 0:
+            if end > self._reach:
                 raise ContractViolation(f"a change reaches to {end}, far past all that the image can need")
+            if self._room < 0:
+                raise ContractViolation("a change takes far more room than the image can need")
             yield edit
 
 

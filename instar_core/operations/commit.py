@@ -10,7 +10,7 @@ from instar_core import device as devices
 from instar_core import registry, stretches, unlocking
 from instar_core.changing import Changing
 from instar_core.completing import Below, completed
-from instar_core.errors import ErrorKind, InstarError, UsageError
+from instar_core.errors import ErrorKind, FormatError, InstarError, UsageError
 from instar_core.operations.resize import UNRESIZED_BY_QEMU, prepared
 from instar_core.results import Progress
 from instar_core.settings import DEFAULTS
@@ -67,7 +67,7 @@ def commit(
     on stable storage below it. Raises InstarError, of kind UNSUPPORTED where the base image cannot be written.
     """
     with Changing(path, settings, format=format, options=open_options, cache=cache) as image:
-        found = _find(image, base, open_options)
+        found = _find(image, base)
         try:
             below = _open(found, settings, cache)
         finally:
@@ -82,20 +82,17 @@ def commit(
             image.apply(Empty(time.time_ns(), os.urandom(64)))
 
 
-def _find(image: Changing, base: str | None, options: Mapping[str, Any] | None) -> Base:
+def _find(image: Changing, base: str | None) -> Base:
     """The image to commit to. Raises InstarError where there is none."""
     member = image.member
-    if base is None and member.reference() is None:
+    if base is None and member.reference() is None and not unlocking.below(member.options):
         raise UsageError("Image does not have a backing file")
     with image.chain() as top:
         members = top.members()
         for depth in range(1, len(members)):
             if base is None or _named(base, members[depth - 1], members[depth]):
                 found = members[depth]
-                own = dict(options or {})
-                for _ in range(depth):
-                    own = unlocking.below(own)
-                return Base(depth, found.path, found.format, devices.reopen(found.devices[0]), own)
+                return Base(depth, found.path, found.format, devices.reopen(found.devices[0]), found.options)
     raise UsageError(f"Did not find '{base}' in the backing chain of '{member.path}'")
 
 
@@ -131,8 +128,14 @@ def _grow(base: Changing, size: int, settings: Settings, cancelled: Callable[[],
     hidden = settings.as_qemu and member.format in UNRESIZED_BY_QEMU
     if hidden or Capability.RESIZE not in registry.spec(member.format).capabilities:
         raise InstarError("Block job failed: Operation not supported", kind=ErrorKind.UNSUPPORTED)
-    below = prepared(base, before, cancelled)
-    base.apply(Resize(size, "off", time.time_ns(), os.urandom(64), below, keep=True), cancelled=cancelled)
+    request = Resize(size, "off", time.time_ns(), os.urandom(64), None, keep=True)
+    try:
+        request = request._replace(below=prepared(base, before, cancelled, request))
+        base.apply(request, cancelled=cancelled)
+    except FormatError as error:
+        if error.kind == ErrorKind.UNSUPPORTED:
+            error.message = "Block job failed: Operation not supported"
+        raise
     base.afresh()
 
 

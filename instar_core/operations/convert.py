@@ -96,6 +96,7 @@ def convert(
         )
     else:
         order = Order(target, target_format or "raw", options or {}, settings)
+        order.fillable()
         order.compress = compress
         if compress and Capability.COMPRESS not in order.spec.capabilities:
             raise InstarError("Compression not supported for this file format", kind=ErrorKind.UNSUPPORTED)

@@ -129,6 +129,7 @@ class Into:
 
         try:
             order = Order(self.path, format, {}, self.settings)
+            order.fillable()
             order.compress = self.compress
             size = existing.adopt(order, source.size)
         except InstarError:

@@ -194,6 +194,7 @@ def _make(
     from instar_core.dataplane.fill import fill
 
     order = Order(chains.plain(target), format, {}, settings)
+    order.fillable()
     with order.session() as session, Target(order.path) as files:
         dialogue = order.dialogue(session, part.size)
         open_target(files, order, dialogue)

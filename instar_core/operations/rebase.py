@@ -91,6 +91,8 @@ def _able(member: Member, backing: str | None, compress: bool, settings: Setting
     capabilities = registry.spec(member.format).capabilities
     if compress and Capability.COMPRESS not in capabilities:
         raise InstarError("Compression not supported for this file format", kind=ErrorKind.UNSUPPORTED)
+    if settings.as_qemu and member.format == "parallels":
+        raise InstarError("could not get block driver info", kind=ErrorKind.UNSUPPORTED)
     hidden = settings.as_qemu and member.format not in REBASED_BY_QEMU
     if hidden or Capability.REBASE not in capabilities:
         raise InstarError(f"{unchanged(backing)}: Operation not supported", kind=ErrorKind.UNSUPPORTED)

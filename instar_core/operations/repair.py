@@ -123,7 +123,7 @@ def _mend(
                 for file in member.devices[1:]:
                     files.append(devices.reopen(file, write=True))
                     locks.take(files[-1], locks.CHANGE)
-            bounds = Bounds(member.devices, member.info.virtual_size, 0)
+            bounds = Bounds(member.devices, member.info)
             apply(bounds.kept(member.session.edits(format, request)), [file.descriptor for file in files])
         finally:
             for file in files[1:]:

@@ -7,7 +7,7 @@ import time
 
 from instar_core import dirty, registry, stretches
 from instar_core.changing import Changing
-from instar_core.errors import ErrorKind, InstarError, UsageError
+from instar_core.errors import ErrorKind, FormatError, InstarError, UsageError
 from instar_core.settings import DEFAULTS
 from instar_core.types import Capability, Kind, Layer, Resize
 
@@ -59,8 +59,10 @@ def resize(
         if hidden or Capability.RESIZE not in registry.spec(member.format).capabilities:
             raise InstarError("Image format driver does not support resize", kind=ErrorKind.UNSUPPORTED)
         consistent(member)
-        below = prepared(image, before, cancelled) if wanted > before else None
-        image.apply(Resize(wanted, preallocation, time.time_ns(), os.urandom(64), below), cancelled=cancelled)
+        request = Resize(wanted, preallocation, time.time_ns(), os.urandom(64), None)
+        if wanted > before:
+            request = request._replace(below=prepared(image, before, cancelled, request))
+        image.apply(request, cancelled=cancelled)
         return wanted
 
 
@@ -75,11 +77,14 @@ def consistent(member: Member) -> None:
             )
 
 
-def prepared(image: Changing, size: int, cancelled: Callable[[], bool] | None) -> int | None:
+def prepared(
+    image: Changing, size: int, cancelled: Callable[[], bool] | None, request: Resize | None = None
+) -> int | None:
     """The size of the disk below, None where there is none. The image, whose disk has `size` bytes, is ready to grow.
 
     What its last unit reads as is its own then, plainly stored with zeros behind the end of the disk: where the unit is
-    encoded, or below's, only its content as a whole can be written.
+    encoded, or below's, only its content as a whole can be written. Nothing is written where the format refuses the
+    request anyway.
     """
     member = image.member
     cluster = member.info.cluster_size
@@ -90,7 +95,11 @@ def prepared(image: Changing, size: int, cancelled: Callable[[], bool] | None) -
     with image.chain() as top:
         below = top.backing.info.virtual_size if top.backing is not None else None
         start = size // cluster * cluster if cluster else size
-        if cut and _unwritten(top, start, size, below):
+        # A place that is made beforehand takes the room of the whole unit, also of what below has in it.
+        shown = start if request is not None and request.preallocation != "off" else size
+        if cut and _unwritten(top, start, size, below is not None and below > shown):
+            if request is not None:
+                _planned(image, request._replace(below=below))
             image.update(
                 lambda unit: stretches.pieces(top, start=start, length=size - start), sparse=0, cancelled=cancelled
             )
@@ -98,9 +107,20 @@ def prepared(image: Changing, size: int, cancelled: Callable[[], bool] | None) -
     return below
 
 
-def _unwritten(top: Member, start: int, end: int, below: int | None) -> bool:
-    """Whether the image has no plain content of its own in a part of this stretch that does not read as zeros."""
-    through = below is not None and below > end
+def _planned(image: Changing, request: Resize) -> None:
+    """Raises FormatError where the format cannot do what is wanted, whatever the last unit holds."""
+    try:
+        for _ in image.member.session.edits(image.member.format, request):
+            continue
+    except FormatError as error:
+        if error.kind != ErrorKind.REFUSED:
+            raise
+        image.afresh()
+
+
+def _unwritten(top: Member, start: int, end: int, through: bool) -> bool:
+    """Whether the image has no plain content of its own in a part of this stretch where below shows `through`, or keeps
+    it encoded."""
     extents = list(top.session.map(top.format, top.info, Layer(), start, end - start))
     return any(extent.coding or (extent.kind == Kind.ABSENT and through) for extent in extents)
 

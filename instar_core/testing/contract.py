@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from instar_core import hookspecs, signatures
+from instar_core.spec import misfit
 from instar_core.testing.imports import imported
 from instar_core.testing.law import holds
 from instar_core.testing.laws import Laws
-from instar_core.types import API, GROUP, Capability, FormatSpec, Option, Signature
+from instar_core.types import GROUP, Capability, FormatSpec, Option, Signature
 
 if TYPE_CHECKING:
     from instar_core.testing.subject import Subject
@@ -78,7 +79,8 @@ class ContractLaws(Laws):
         holds(isinstance(spec, FormatSpec), f"the entry point names a {type(spec).__name__}, not a FormatSpec")
         holds(re.fullmatch(r"[a-z0-9][a-z0-9._-]*", spec.name), f"{spec.name!r} is no name for a format")
         holds(spec.name == self.format, f"the entry point {self.format} names the format {spec.name}")
-        holds(spec.api[0] == API[0] and spec.api[1] <= API[1], f"it needs contract {spec.api}; this is {API}")
+        reason = misfit(spec, self.format)
+        holds(not reason, f"it cannot be used: {reason}")
         known = {value for name, value in vars(Capability).items() if name.isupper()}
         holds(isinstance(spec.capabilities, frozenset), "capabilities are a frozenset")
         holds(spec.capabilities <= known, f"no capability is called {', '.join(sorted(spec.capabilities - known))}")

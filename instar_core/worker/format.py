@@ -10,7 +10,7 @@ import os
 import sys
 
 from instar_core import limits, signatures, wire
-from instar_core.errors import ErrorKind, InstarError
+from instar_core.errors import ErrorKind, InstarError, Unusable
 from instar_core.source import Image, Source, descriptor_source
 from instar_core.spec import misfit
 from instar_core.types import (
@@ -60,6 +60,8 @@ REQUESTS: dict[str, type[WriteRequest]] = {
     "empty": Empty,
     "bitmap": BitmapEdit,
 }
+INSPECTING = ("instar_core.partitions", "zlib")
+"""What is imported where an image is inspected, beside its plugin."""
 EDIT_BYTES = limits.FRAME // 4
 
 
@@ -91,6 +93,9 @@ def prepare(argument: bytes, descriptors: tuple[int, ...]) -> State:
     if sources:
         state.view = view(sources[0])
         state.image = Image(sources, order["options"])
+    if order["operation"] == "inspect":
+        for module in INSPECTING:
+            __import__(module)
     chosen = order["format"]
     if chosen is None and state.view is not None:
         state.candidates = signatures.candidates(*state.view) + strangers(state.view, order["plugins"])
@@ -99,6 +104,8 @@ def prepare(argument: bytes, descriptors: tuple[int, ...]) -> State:
         if value is not None:
             try:
                 state.hooks[name] = load(name, value, order["operation"])
+            except Unusable as error:
+                state.unusable[name] = error.message
             except Exception as error:  # a plugin may fail in any way when imported, and must harm nobody else
                 state.unusable[name] = f"{type(error).__name__}: {error}"
     return state
@@ -122,14 +129,13 @@ def strangers(view: ProbeView, plugins: Mapping[str, str]) -> list[str]:
 
 
 def specification(name: str, value: str) -> FormatSpec:
-    """What an entry point's value leads to. Raises ValueError where that cannot be used, and whatever the import
-    does."""
+    """What an entry point's value leads to. Raises Unusable where that cannot be used, and whatever the import does."""
     module, _, attribute = value.partition(":")
     __import__(module)
     spec = getattr(sys.modules[module], attribute)
     reason = misfit(spec, name)
     if reason:
-        raise ValueError(reason)
+        raise Unusable(reason)
     return spec  # type: ignore[no-any-return]  # misfit has looked
 
 
@@ -183,7 +189,9 @@ def _fail(channel: Channel, kind: str, offset: int | None, message: str, name: s
 def _module(state: State, name: str) -> ModuleType:
     module = state.hooks.get(name)
     if module is None:
-        raise InstarError(state.unusable.get(name, f"no plugin {name} in this session"), kind=ErrorKind.MISSING)
+        why = state.unusable.get(name)
+        text = f"the plugin {name} cannot be used: {why}" if why else f"no plugin {name} in this session"
+        raise InstarError(text, kind=ErrorKind.MISSING)
     return module
 
 
@@ -200,6 +208,15 @@ def answer_probe(state: State, channel: Channel) -> None:
             matches.append(match)
     evidence = None if state.candidates else signatures.evidence_of_raw(*state.view)
     channel.send(wire.VALUE + wire.encode([state.candidates, matches, state.unusable, evidence]))
+
+
+def answer_partitions(state: State, channel: Channel) -> None:
+    """The partition table that the file shows, were it a raw disk."""
+    if state.view is None:
+        raise InstarError("this session has no image", kind=ErrorKind.USAGE)
+    from instar_core.partitions import table
+
+    channel.send(wire.VALUE + wire.encode(table(state.view.head, state.view.size)))
 
 
 def answer_info(state: State, channel: Channel, name: str) -> None:
@@ -313,6 +330,7 @@ def answer_decode(state: State, channel: Channel, name: str, params: Mapping[str
 
 ANSWERS: dict[str, Callable[..., None]] = {
     "probe": answer_probe,
+    "partitions": answer_partitions,
     "info": answer_info,
     "map": answer_map,
     "check": answer_check,

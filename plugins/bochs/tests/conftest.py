@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
 from instar_core.source import Image, bytes_source
 from instar_core.testing import Subject, foreign
+from instar_core.testing.beside import beside
 from instar_core.testing.subject import load_spec
 
 
@@ -28,10 +28,7 @@ def programs():
 @pytest.fixture(scope="session")
 def builder():
     """The module bochs_builder."""
-    spec = importlib.util.spec_from_file_location("bochs_builder", Path(__file__).with_name("bochs_builder.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside(__file__)("bochs_builder")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from instar_dmg import hooks
 
 from instar_core.source import Image, bytes_source
 from instar_core.testing import foreign
+from instar_core.testing.beside import beside
 from instar_core.types import Kind, Layer, Span
 
 VARIABLES = {"qemu-img": "INSTAR_QEMU_IMG"}
@@ -112,12 +112,7 @@ def opened():
 @pytest.fixture(scope="session")
 def builder():
     """The module dmg_builder."""
-    name = "dmg_builder"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    return beside(__file__)("dmg_builder")
 
 
 @pytest.fixture(scope="session")

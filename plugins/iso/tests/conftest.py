@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from instar_core.testing import foreign
+from instar_core.testing.beside import beside
 
 WAYS = {
     "plain": (),
@@ -26,10 +26,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def builder():
     """The module iso_builder."""
-    spec = importlib.util.spec_from_file_location("iso_builder", Path(__file__).with_name("iso_builder.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside(__file__)("iso_builder")
 
 
 @pytest.fixture(scope="session")

@@ -285,14 +285,32 @@ def test_a_damaged_copy_is_found_and_made_anew_from_the_other(programs, maker, i
     volume.write_bytes(broken)
     assert hooks.instar_info(image(volume)).details["uuid"], "the other copy is used"
     found = findings(image, volume)
-    assert [(f.severity, f.repairable) for f in found] == [(Severity.CORRUPTION, True)]
+    assert [(f.severity, f.repairable) for f in found] == [(Severity.LEAK, True)]
     assert message in found[0].text
+    for mode in ("leaks", "all"):
+        volume.write_bytes(broken)
+        maker.apply([volume], hooks.instar_write(image(volume), Repair(mode, entropy=bytes(64)), iter(())))
+        assert findings(image, volume) == []
+        assert programs.opens(volume, PASS)
+        mended = volume.read_bytes()
+        maker.apply([volume], hooks.instar_write(image(volume), Repair(mode, entropy=os.urandom(64)), iter(())))
+        assert volume.read_bytes() == mended
+
+
+def test_a_copy_of_the_same_time_that_differs_is_a_corruption(maker, image, volume):
+    before = volume.read_bytes()
+    maker.amend(volume, PASS, NEW, state="active", iter_time=1)
+    after = volume.read_bytes()
+    volume.write_bytes(before)
+    maker.amend(volume, PASS, NEW, state="active", keyslot=5, iter_time=1)
+    other = volume.read_bytes()
+    volume.write_bytes(after[:16384] + other[16384:])
+    (found,) = findings(image, volume)
+    assert (found.severity, found.repairable) == (Severity.CORRUPTION, True)
+    assert "differs from the other one" in found.text
     maker.apply([volume], hooks.instar_write(image(volume), Repair("leaks"), iter(())))
-    assert volume.read_bytes() == bytes(broken)
+    assert len(findings(image, volume)) == 1
     maker.apply([volume], hooks.instar_write(image(volume), Repair("all", entropy=bytes(64)), iter(())))
-    assert findings(image, volume) == []
-    assert programs.opens(volume, PASS)
-    maker.apply([volume], hooks.instar_write(image(volume), Repair("all", entropy=os.urandom(64)), iter(())))
     assert findings(image, volume) == []
 
 

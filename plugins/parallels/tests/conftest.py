@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from instar_core.source import Image, descriptor_source
 from instar_core.testing import Subject, content, foreign, shape, specimen
+from instar_core.testing.beside import beside
 from instar_core.testing.executor import change
 from instar_core.testing.medium import Disk
 from instar_core.testing.subject import load_spec
@@ -52,10 +52,7 @@ def programs():
 @pytest.fixture(scope="session")
 def builder():
     """The module parallels_builder: images from the specification, by other code than the plugin's."""
-    spec = importlib.util.spec_from_file_location("parallels_builder", Path(__file__).with_name("parallels_builder.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside(__file__)("parallels_builder")
 
 
 class Opened:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
-from pathlib import Path
 
 import pytest
 from instar_parallels import SPEC, hooks
@@ -13,19 +11,13 @@ from instar_parallels.opening import open_disk
 
 from instar_core.errors import FormatError
 from instar_core.source import Image, bytes_source
+from instar_core.testing.beside import beside
 from instar_core.types import Amend, Create, Extent, Kind, Layer, LayerKind, ProbeView, Severity, Span
 
 K64 = 65536
 
 
-def load():
-    spec = importlib.util.spec_from_file_location("parallels_builder", Path(__file__).with_name("parallels_builder.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-B = load()
+B = beside(__file__)("parallels_builder")
 MAGICS = pytest.mark.parametrize("magic", (B.OLD, B.EXT))
 
 

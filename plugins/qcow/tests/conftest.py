@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from instar_core.testing import foreign
+from instar_core.testing.beside import beside
 
 VARIABLES = {"qemu-img": "INSTAR_QEMU_IMG", "qemu-io": "INSTAR_QEMU_IO"}
 SECRET = ("--object", "secret,id=s,data=abc")
@@ -82,10 +82,7 @@ def programs():
 @pytest.fixture(scope="session")
 def host():
     """The module qcow_executor: create, Opened."""
-    spec = importlib.util.spec_from_file_location("qcow_executor", Path(__file__).with_name("qcow_executor.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside(__file__)("qcow_executor")
 
 
 @pytest.fixture

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import random
 import zlib
-from pathlib import Path
 
 from instar_qcow2 import hooks
 
 from instar_core.source import Image, descriptor_source
+from instar_core.testing.beside import beside
 from instar_core.types import Kind, Layer, Span
 from instar_core.worker import key as key_worker
 
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(name + ".py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 executor, oracle = load("qcow2_executor"), load("qcow2_oracle")
 
 SECTOR = 512

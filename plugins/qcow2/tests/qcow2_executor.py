@@ -77,6 +77,25 @@ class Files:
             assert isinstance(edit, Barrier)
 
 
+def planned(path, request, extra=()):
+    """The edits of a change to the image, none of them done."""
+    files = Files(path, extra)
+    try:
+        return list(write(files.image(), request, ()))
+    finally:
+        files.close()
+
+
+def carry_out(path, edits, extra=()):
+    """The edits are done."""
+    files = Files(path, extra)
+    try:
+        for edit in edits:
+            files.apply(edit)
+    finally:
+        files.close()
+
+
 def make(path, created, content=None, ranges=(), extra=(), *, encrypt=None, key=None):
     """Creates the image that `created` asks for at `path`, filled with `ranges` of `content`.
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import shutil
-from pathlib import Path
 
 import pytest
 from instar_qcow2.write import write
 
 from instar_core.errors import FormatError
+from instar_core.testing.beside import beside
 from instar_core.types import Amend
 
-
-def load(name):
-    path = Path(__file__).with_name(name + ".py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 executor, oracle, cuts = load("qcow2_executor"), load("qcow2_oracle"), load("qcow2_cuts")
 pytestmark = [oracle.needs_qemu_io, pytest.mark.oracle]
 
@@ -36,20 +27,11 @@ def image(folder, options="cluster_size=4k", *, backing=False, size="1M"):
 
 
 def edits(folder, extra=(), below=None, **options):
-    files = executor.Files(folder / "x", extra)
-    try:
-        return list(write(files.image(), Amend(options, below=below), ()))
-    finally:
-        files.close()
+    return executor.planned(folder / "x", Amend(options, below=below), extra)
 
 
 def carry_out(folder, planned, extra=()):
-    files = executor.Files(folder / "x", extra)
-    try:
-        for edit in planned:
-            files.apply(edit)
-    finally:
-        files.close()
+    executor.carry_out(folder / "x", planned, extra)
 
 
 def amend(folder, **options):
@@ -139,6 +121,19 @@ def test_a_refcount_that_does_not_fit_is_named_with_its_place(tmp_path, bits):
         edits(tmp_path, refcount_bits=bits)
     done = oracle.run(tmp_path, oracle.QEMU_IMG, "amend", "-o", f"refcount_bits={bits}", "x")
     assert done.stderr.strip() == f"qemu-img: {caught.value.message}"
+
+
+def test_a_refcount_that_does_not_fit_prevents_another_size_too(tmp_path):
+    image(tmp_path)
+    oracle.io(tmp_path, "write 0 64k")
+    oracle.img(tmp_path, "snapshot", "-c", "a", "x")
+    before = (tmp_path / "x").read_bytes()
+    made = executor.Files(tmp_path / "x")
+    with pytest.raises(FormatError, match="Cannot decrease refcount entry width to 1 bits"):
+        for edit in write(made.image(), Amend({"refcount_bits": 1, "size": 2 << 20}), iter(())):
+            made.apply(edit)
+    made.close()
+    assert (tmp_path / "x").read_bytes() == before
 
 
 def test_snapshots_that_version_2_cannot_have_prevent_it(tmp_path):

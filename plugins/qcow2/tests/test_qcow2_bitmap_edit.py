@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import os
 import random
 import shutil
-from pathlib import Path
 
 import pytest
 from instar_qcow2 import layout
@@ -21,19 +19,12 @@ from instar_core.errors import ErrorKind, FormatError, InstarError
 from instar_core.operations.bitmap import Action, bitmap
 from instar_core.settings import Settings
 from instar_core.source import Image, descriptor_source
+from instar_core.testing.beside import beside
 from instar_core.testing.crash import History
 from instar_core.testing.recorder import Recorder, store
 from instar_core.types import Barrier, BitmapEdit, Kind, Layer, LayerKind, Put, Run, Span
 
-
-def load(name):
-    path = Path(__file__).with_name(name + ".py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 oracle, executor = load("qcow2_bitmap_oracle"), load("qcow2_executor")
 judged = [oracle.needs_qemu, pytest.mark.oracle]
 pytestmark = judged

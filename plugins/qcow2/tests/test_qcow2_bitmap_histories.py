@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,16 +11,9 @@ import pytest
 from instar_core.errors import InstarError
 from instar_core.operations.bitmap import Action, bitmap
 from instar_core.settings import Settings
+from instar_core.testing.beside import beside
 
-
-def load(name):
-    path = Path(__file__).with_name(name + ".py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 oracle = load("qcow2_bitmap_oracle")
 pytestmark = [oracle.needs_qemu, pytest.mark.oracle]
 

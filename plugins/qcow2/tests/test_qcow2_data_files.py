@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import random
-from pathlib import Path
 
 import pytest
 from instar_qcow2 import hooks
 
+from instar_core.testing.beside import beside
 from instar_core.types import NOWHERE, Kind, Layer, Span
 
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(name + ".py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 encryption = load("qcow2_encryption")
 oracle = encryption.oracle
 pytestmark = [oracle.needs_qemu_io, pytest.mark.oracle]

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import shutil
-from pathlib import Path
 
 import pytest
 
 from instar_core.errors import FormatError
+from instar_core.testing.beside import beside
 
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(name + ".py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 oracle, updating = load("qcow2_oracle"), load("qcow2_updating")
 encryption, bitmaps = load("qcow2_encryption"), load("qcow2_bitmap_oracle")
 pytestmark = oracle.needs_qemu_io

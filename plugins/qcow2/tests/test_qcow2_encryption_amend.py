@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import random
-from pathlib import Path
 
 import pytest
 
@@ -16,17 +14,11 @@ from instar_qcow2.header import read_header
 from instar_qcow2.write import write
 
 from instar_core.errors import FormatError
+from instar_core.testing.beside import beside
 from instar_core.types import Amend, Barrier, Put
 from instar_core.worker import key as key_worker
 
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(name + ".py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 encryption = load("qcow2_encryption")
 executor, oracle = encryption.executor, encryption.oracle
 pytestmark = [oracle.needs_qemu_img, pytest.mark.oracle]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("cryptography", reason="the extra instar[crypto] is not installed")
@@ -14,16 +11,10 @@ from instar_qcow2.header import read_header
 
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.source import Image, bytes_source
+from instar_core.testing.beside import beside
 from instar_core.types import Layer, Span
 
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(name + ".py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 encryption = load("qcow2_encryption")
 oracle = encryption.oracle
 pytestmark = [oracle.needs_qemu_img, pytest.mark.oracle]

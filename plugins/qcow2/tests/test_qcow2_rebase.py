@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
-from pathlib import Path
 
 import pytest
-from instar_qcow2.write import write
 
 from instar_core.errors import FormatError
+from instar_core.testing.beside import beside
 from instar_core.types import Rebase
 
-
-def load(name):
-    path = Path(__file__).with_name(name + ".py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 executor, oracle, cuts = load("qcow2_executor"), load("qcow2_oracle"), load("qcow2_cuts")
 pytestmark = [oracle.needs_qemu_img, pytest.mark.oracle]
 
@@ -34,20 +24,11 @@ def image(folder, options="cluster_size=64k", backing="old.raw"):
 
 def edits(folder, name, format="raw"):
     backing = None if name is None else {"name": name.encode(), "format": format}
-    files = executor.Files(folder / "x")
-    try:
-        return list(write(files.image(), Rebase(backing), ()))
-    finally:
-        files.close()
+    return executor.planned(folder / "x", Rebase(backing))
 
 
 def carry_out(folder, planned):
-    files = executor.Files(folder / "x")
-    try:
-        for edit in planned:
-            files.apply(edit)
-    finally:
-        files.close()
+    executor.carry_out(folder / "x", planned)
 
 
 def named(folder):

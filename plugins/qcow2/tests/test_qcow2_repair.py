@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -14,19 +12,13 @@ from instar_core.operations import repair as operation
 from instar_core.operations import snapshot as snapshots
 from instar_core.operations.check import check
 from instar_core.settings import Settings
+from instar_core.testing.beside import beside
 from instar_core.types import Barrier, Capability
 
 INLINE = Settings(sandbox="inline")
 
 
-def load(name):
-    path = Path(__file__).with_name(name + ".py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 executor, oracle, damage = load("qcow2_executor"), load("qcow2_oracle"), load("qcow2_damage")
 pytestmark = [oracle.needs_qemu_io, pytest.mark.oracle]
 COPIED = damage.COPIED

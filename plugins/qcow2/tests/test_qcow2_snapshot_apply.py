@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import shutil
 import time
-from pathlib import Path
 
 import pytest
-from instar_qcow2.write import write
 
 from instar_core.errors import ErrorKind, FormatError, InstarError
 from instar_core.operations import snapshot as operation
 from instar_core.settings import Settings
+from instar_core.testing.beside import beside
 from instar_core.types import Barrier, SnapshotEdit
 
 INLINE = Settings(sandbox="inline")
 
 
-def load(name):
-    path = Path(__file__).with_name(name + ".py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 executor, oracle = load("qcow2_executor"), load("qcow2_oracle")
 pytestmark = [oracle.needs_qemu_io, pytest.mark.oracle]
 FLAGS = {"create": "-c", "delete": "-d", "apply": "-a"}
@@ -51,20 +42,11 @@ def image(folder, options="cluster_size=64k", size="1M"):
 
 
 def edits(folder, action, name, file="x"):
-    files = executor.Files(folder / file)
-    try:
-        return list(write(files.image(), SnapshotEdit(action, name, time.time_ns()), ()))
-    finally:
-        files.close()
+    return executor.planned(folder / file, SnapshotEdit(action, name, time.time_ns()))
 
 
 def perform(folder, planned, file="x"):
-    files = executor.Files(folder / file)
-    try:
-        for edit in planned:
-            files.apply(edit)
-    finally:
-        files.close()
+    executor.carry_out(folder / file, planned)
 
 
 def change(folder, action, name):

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from instar_core.operations.repair import repair
+from instar_core.testing.beside import beside
 from instar_core.testing.crash import History
 from instar_core.testing.recorder import Recorder, store
 
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(name + ".py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 oracle, updating, bitmaps = load("qcow2_oracle"), load("qcow2_updating"), load("qcow2_bitmap_oracle")
 pytestmark = oracle.needs_qemu_io
 

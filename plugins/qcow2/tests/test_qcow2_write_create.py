@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
-from pathlib import Path
 
 import pytest
 from instar_qcow2.write import write
 
 from instar_core.errors import FormatError
+from instar_core.testing.beside import beside
 
-
-def load(name):
-    path = Path(__file__).with_name(name + ".py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 executor, oracle = load("qcow2_executor"), load("qcow2_oracle")
 pytestmark = [oracle.needs_qemu_img, pytest.mark.oracle]
 

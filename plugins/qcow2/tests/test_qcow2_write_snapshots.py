@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import shutil
-from pathlib import Path
 
 import pytest
 from instar_qcow2.write import write
 
 from instar_core.errors import ErrorKind, FormatError
+from instar_core.testing.beside import beside
 from instar_core.types import Barrier, Put, SnapshotEdit, Truncate
 
-
-def load(name):
-    path = Path(__file__).with_name(name + ".py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+load = beside(__file__)
 executor, oracle = load("qcow2_executor"), load("qcow2_oracle")
 pytestmark = [oracle.needs_qemu_io, pytest.mark.oracle]
 

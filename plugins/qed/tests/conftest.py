@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ import pytest
 
 from instar_core.source import Image, bytes_source
 from instar_core.testing import Subject, executor, foreign
+from instar_core.testing.beside import beside
 from instar_core.testing.medium import Disk
 from instar_core.testing.subject import load_spec
 
@@ -63,10 +63,7 @@ def programs():
 @pytest.fixture(scope="session")
 def builder():
     """The module qed_builder."""
-    spec = importlib.util.spec_from_file_location("qed_builder", Path(__file__).with_name("qed_builder.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside(__file__)("qed_builder")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from random import Random
@@ -11,6 +10,7 @@ import pytest
 
 from instar_core.source import Image, descriptor_source
 from instar_core.testing import Subject, content, foreign, shape, specimen
+from instar_core.testing.beside import beside
 from instar_core.testing.executor import change
 from instar_core.testing.medium import Disk
 from instar_core.testing.subject import load_spec
@@ -44,10 +44,7 @@ def programs():
 @pytest.fixture(scope="session")
 def builder():
     """The module vdi_builder: images from the specification, by other code than the plugin's."""
-    spec = importlib.util.spec_from_file_location("vdi_builder", Path(__file__).with_name("vdi_builder.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside(__file__)("vdi_builder")
 
 
 class Opened:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
-from pathlib import Path
 
 import pytest
 from instar_vdi import SPEC, hooks
@@ -13,19 +11,13 @@ from instar_vdi.info import uuid_text
 from instar_core.errors import FormatError
 from instar_core.source import Image, bytes_source
 from instar_core.taken import Taken
+from instar_core.testing.beside import beside
 from instar_core.types import Amend, Extent, Flag, Kind, Layer, LayerKind, ProbeView, Span
 
 MIB = 1 << 20
 
 
-def load():
-    spec = importlib.util.spec_from_file_location("vdi_builder", Path(__file__).with_name("vdi_builder.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BUILDER = load()
+BUILDER = beside(__file__)("vdi_builder")
 
 
 def image(data):

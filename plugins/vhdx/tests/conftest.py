@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
 from instar_core.testing import foreign
+from instar_core.testing.beside import beside
 
 
 def pytest_collection_modifyitems(items):
@@ -22,13 +22,6 @@ class Programs(foreign.Programs):
         return self.run(self.qemu("qemu-io"), "-f", "vhdx", *given, path)
 
 
-def module(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
-
-
 @pytest.fixture(scope="session")
 def programs():
     return Programs()
@@ -37,13 +30,13 @@ def programs():
 @pytest.fixture(scope="session")
 def builder():
     """The module vhdx_builder."""
-    return module("vhdx_builder")
+    return beside(__file__)("vhdx_builder")
 
 
 @pytest.fixture(scope="session")
 def host():
     """The module vhdx_executor: create, repair, Opened."""
-    return module("vhdx_executor")
+    return beside(__file__)("vhdx_executor")
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
 from instar_core.testing import foreign
+from instar_core.testing.beside import beside
 
 TEXT = '# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="%s"\n# Extent description\n'
 
@@ -33,10 +33,7 @@ def programs():
 @pytest.fixture(scope="session")
 def host():
     """The module vmdk_executor: create, Opened."""
-    spec = importlib.util.spec_from_file_location("vmdk_executor", Path(__file__).with_name("vmdk_executor.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside(__file__)("vmdk_executor")
 
 
 @pytest.fixture

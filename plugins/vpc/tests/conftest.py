@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from instar_core.testing import foreign
+from instar_core.testing.beside import beside
 
 
 def pytest_collection_modifyitems(items):
@@ -43,7 +44,4 @@ def programs():
 @pytest.fixture(scope="session")
 def builder():
     """The module vhd_builder."""
-    spec = importlib.util.spec_from_file_location("vhd_builder", Path(__file__).with_name("vhd_builder.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside(__file__)("vhd_builder")

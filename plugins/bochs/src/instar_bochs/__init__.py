@@ -8,6 +8,7 @@ SPEC = FormatSpec(
     name="bochs",
     hooks="instar_bochs.hooks",
     title="Bochs growing disk",
+    api=(1, 0),
     signatures=(Signature(b"Bochs Virtual HD Image"),),
     capabilities=frozenset({Capability.READ, Capability.CHECK}),
     preload={"map": ("instar_bochs.map",), "check": ("instar_bochs.check",)},

@@ -8,6 +8,7 @@ SPEC = FormatSpec(
     name="cloop",
     hooks="instar_cloop.hooks",
     title="compressed loop image",
+    api=(1, 0),
     suffixes=(".cloop",),
     signatures=(Signature(b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop"),),
     capabilities=frozenset({Capability.READ, Capability.CHECK}),

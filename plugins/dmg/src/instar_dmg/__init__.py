@@ -8,6 +8,7 @@ SPEC = FormatSpec(
     name="dmg",
     hooks="instar_dmg.hooks",
     title="Apple disk image (UDIF)",
+    api=(1, 0),
     suffixes=(".dmg",),
     signatures=(Signature(b"koly", -512), Signature(b"encrcdsa"), Signature(b"cdsaencr", -8)),
     capabilities=frozenset({Capability.READ, Capability.CHECK}),

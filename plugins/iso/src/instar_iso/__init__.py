@@ -8,6 +8,7 @@ SPEC = FormatSpec(
     name="iso",
     hooks="instar_iso.hooks",
     title="ISO 9660 volume",
+    api=(1, 0),
     suffixes=(".iso",),
     signatures=(Signature(b"CD001", 32769),),
     capabilities=frozenset({Capability.READ, Capability.CHECK}),

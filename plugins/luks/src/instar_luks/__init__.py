@@ -37,6 +37,7 @@ SPEC = FormatSpec(
     name="luks",
     hooks="instar_luks.hooks",
     title="LUKS encrypted disk, version 1 and 2",
+    api=(1, 0),
     suffixes=(".luks",),
     signatures=(Signature(b"LUKS\xba\xbe"),),
     capabilities=frozenset(

@@ -55,4 +55,6 @@ def _changed(image: Image, request: Amend | Repair) -> Iterator[Edit]:
     if isinstance(request, Amend):
         change2.check_places(pair.used, found, None if device else volume.offset)
         return change2.amended(pair, found, request, device=device)
-    return change2.repaired(pair, request.entropy, device=device) if request.mode == "all" else iter(())
+    if request.mode == "all" or pair.behind:
+        return change2.repaired(pair, request.entropy, device=device)
+    return iter(())

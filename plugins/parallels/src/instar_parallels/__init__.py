@@ -8,6 +8,7 @@ SPEC = FormatSpec(
     name="parallels",
     hooks="instar_parallels.hooks",
     title="Parallels and ploop disk",
+    api=(1, 0),
     suffixes=(".hdd", ".hds"),
     signatures=(Signature(b"WithoutFreeSpace"), Signature(b"WithouFreSpacExt")),
     capabilities=frozenset(

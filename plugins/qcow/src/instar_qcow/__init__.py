@@ -10,6 +10,7 @@ SPEC = FormatSpec(
     name="qcow",
     hooks="instar_qcow.hooks",
     title="QEMU copy-on-write image, version 1",
+    api=(1, 0),
     suffixes=(".qcow",),
     signatures=(Signature(b"QFI\xfb\0\0\0\1"),),
     capabilities=frozenset(

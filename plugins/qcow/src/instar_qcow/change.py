@@ -78,8 +78,8 @@ def resized(image: Image, request: Resize) -> Iterator[Edit]:
 
     The format has no clusters of zeros: where the backing file is longer than the disk, the image gets empty ones of
     its own, which are holes of the file. Raises FormatError (UNSUPPORTED) for a smaller size, for a backing file that
-    nobody has looked at, and where zeros cannot be had: in a cluster that is compressed, encrypted or the backing
-    file's and in which the disk ends, and over what the backing file has, if the image is encrypted.
+    nobody has looked at, and where zeros cannot be had: (REFUSED) in a cluster that is compressed, encrypted or the
+    backing file's and in which the disk ends, and over what the backing file has, if the image is encrypted.
     """
     opened = writable(image.main)
     header, size = opened.header, -(-request.size // layout.SECTOR) * layout.SECTOR
@@ -120,9 +120,7 @@ def _behind(source: Source, opened: Writable, growing: Growing, below: int) -> I
         if at == last and inside:
             plain = kind == Kind.DATA and not stored and not header.encrypted
             if (kind == Kind.DATA or below > header.size) and not plain:
-                raise FormatError(
-                    "The disk ends inside a cluster whose rest cannot be zeroed", kind=ErrorKind.UNSUPPORTED
-                )
+                raise FormatError("The disk ends inside a cluster whose rest cannot be zeroed", kind=ErrorKind.REFUSED)
             if plain:
                 yield Zero(offset + inside, header.cluster_size - inside)
             at += 1

@@ -52,6 +52,7 @@ SPEC = FormatSpec(
     name="qcow2",
     hooks="instar_qcow2.hooks",
     title="QEMU copy-on-write image, version 2 and 3",
+    api=(1, 0),
     suffixes=(".qcow2", ".qcow2c", ".qcow2e"),
     signatures=(Signature(b"QFI\xfb\x00\x00\x00\x02"), Signature(b"QFI\xfb\x00\x00\x00\x03")),
     capabilities=frozenset(

@@ -10,8 +10,9 @@ from instar_core.luks1 import amend as luks_amend
 from instar_core.types import Resize
 from instar_qcow2 import encryption, layout, limits
 from instar_qcow2.header import read_header
+from instar_qcow2.hostclusters import HostClusters
 from instar_qcow2.overlay import Overlay
-from instar_qcow2.refcount_width import change_width
+from instar_qcow2.refcount_width import change_width, fits
 from instar_qcow2.rehead import rewriting
 from instar_qcow2.resize import SECTOR, resize
 from instar_qcow2.shadow import KEPT
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from instar_core.source import Image
     from instar_core.types import Amend, Edit, KeyPlan
     from instar_qcow2.header import Header
+
+    Step = Callable[[Image, Header], Iterator[Edit]]
 else:
     from instar_core.record import NamedTuple
 
@@ -57,27 +60,35 @@ def amend(image: Image, request: Amend) -> Iterator[Edit]:
     wanted = decided(image, header, request)
     slots = any(name.startswith(PREFIX) for name in request.options)
     found = amended_header(image, request) if slots else None
-    overlay = Overlay(image.main)
-
-    def step(edits: Callable[[Image, Header], Iterator[Edit]]) -> Iterator[Edit]:
-        now = overlay.image(image)
-        return overlay.noted(edits(now, read_header(now.main)))
-
+    steps = [each for each in _steps(request, header, wanted) if each is not None]
     if found is not None:
         base, _ = encryption.place(header)
-        yield from overlay.noted(luks_amend.edits(found, request, base, prefix=PREFIX))
-    if wanted.version > header.version:
-        yield from step(lambda now, head: upgrade(now.main, head))
+        steps.insert(0, lambda _, __: luks_amend.edits(found, request, base, prefix=PREFIX))
     bits = wanted.refcount_bits
-    if bits is not None:
-        yield from step(lambda now, head: change_width(now.main, head, bits))
-    if wanted.fields or wanted.data_file is not None:
-        yield from step(lambda now, head: rename(now, head, wanted))
+    if bits is not None and len(steps) > 1:
+        fits(header, HostClusters(image.main, header), bits)
+    overlay = Overlay(image.main)
+    for left, step in zip(reversed(range(len(steps))), steps, strict=True):
+        now = overlay.image(image)
+        edits = step(now, read_header(now.main))
+        yield from overlay.noted(edits) if left else edits
+
+
+def _steps(request: Amend, header: Header, wanted: Wanted) -> Iterator[Step | None]:
+    """What is done one after the other, on the image as the last one left it.
+
+    New refcounts are the most that is written: they come after all that can come before them, as what a step writes is
+    held in memory for those that follow.
+    """
+    yield (lambda now, head: upgrade(now.main, head)) if wanted.version > header.version else None
+    renamed = wanted.fields or wanted.data_file is not None
+    yield (lambda now, head: rename(now, head, wanted)) if renamed else None
     if wanted.size is not None:
         sized = Resize(wanted.size, "off", request.time, request.entropy, request.below)
-        yield from step(lambda now, _: resize(now, sized))
-    if wanted.version < header.version:
-        yield from step(lambda now, head: downgrade(now.main, head))
+        yield lambda now, _: resize(now, sized)
+    bits = wanted.refcount_bits
+    yield (lambda now, head: change_width(now.main, head, bits)) if bits is not None else None
+    yield (lambda now, head: downgrade(now.main, head)) if wanted.version < header.version else None
 
 
 def decided(image: Image, header: Header, request: Amend) -> Wanted:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from array import array
 
 from instar_core.errors import ErrorKind, FormatError
-from instar_core.types import Punch, Put, Truncate
+from instar_core.types import Punch
 from instar_qcow2 import layout, limits
 from instar_qcow2.bitmap_merge import Bits
 from instar_qcow2.bitmaps import DirectoryEntry, bitmap_pieces, directory_entries, encoded, table_entries
 from instar_qcow2.header import read_header
 from instar_qcow2.hostclusters import HostClusters
-from instar_qcow2.rehead import rewriting
-from instar_qcow2.shadow import big_endian, place, put_pieces, refcounts
+from instar_qcow2.shadow import big_endian, place, switch
 from instar_qcow2.snapshot_edit import refuse
 
 TYPE_CHECKING = False
@@ -151,33 +150,22 @@ class Bitmaps:
         offset = place(clusters, header, len(data))
         if data:
             puts.append((offset, data))
-        table, size, numbers = refcounts(header, clusters)
-        end = clusters.end << header.cluster_bits
-        if end > self._source.size:
-            yield Truncate(end)
-        for at, content in puts:
-            yield from put_pieces(at, content)
-        for number in numbers:
-            yield Put(clusters.places[number], clusters.encode(number))
-        words = array("Q", clusters.places)
-        yield from put_pieces(table, big_endian(words).ljust(size << header.cluster_bits, b"\0"))
-        yield from self._switch(table, size, layout.BITMAPS.pack(len(self._entries), 0, len(data), offset))
-        for at, length in clusters.freed():
-            yield Punch(at, length)
-
-    def _switch(self, table: int, size: int, extension: bytes) -> Iterator[Edit]:
-        """The header names the new refcounts and the new directory, or none."""
-        header = self._header
         autoclear = header.autoclear_features & layout.AUTOCLEAR_DATA_FILE_RAW
+        named: bytes | None = None
         if self._entries:
             autoclear |= layout.AUTOCLEAR_BITMAPS
-        fields = {
-            "refcount_table_offset": table,
-            "refcount_table_clusters": size,
-            "autoclear_features": autoclear,
-        }
-        kept = extension if self._entries else None
-        yield from rewriting(self._source, header, fields=fields, extensions={layout.EXT_BITMAPS: kept}).edits()
+            named = layout.BITMAPS.pack(len(self._entries), 0, len(data), offset)
+        yield from switch(
+            self._source,
+            header,
+            clusters,
+            None,
+            puts,
+            fields={"autoclear_features": autoclear},
+            extensions={layout.EXT_BITMAPS: named},
+        )
+        for at, length in clusters.freed():
+            yield Punch(at, length)
 
     def _table(self, index: int) -> tuple[int, bytes]:
         """The new place of the edited bitmap's table, and what is stored there."""

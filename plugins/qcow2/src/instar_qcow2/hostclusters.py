@@ -6,22 +6,22 @@ again in it, so that the state before the change stays whole until the new one i
 
 from __future__ import annotations
 
-import sys
 from array import array
 
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.limits import MIB
 from instar_qcow2 import layout
+from instar_qcow2.counters import bytes_of, decoded, encoded, widened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from instar_core.source import Source
     from instar_qcow2.header import Header
 
 MEMORY = 256 * MIB
-"""Most bytes of refcounts that are held: those of an 8 TiB file with 64 KiB clusters and 16-bit refcounts."""
+"""Most bytes of refcounts that are held: those of a 16 TiB file with 64 KiB clusters, a byte each."""
 
 FAR_BLOCKS = 64
 """Refcount blocks that may lie beyond twice the file's own clusters: an image that was about to grow has a few."""
@@ -30,8 +30,6 @@ FREE_RUNS = 4096
 """Free stretches that are remembered; a file more fragmented than that grows instead."""
 
 CHUNK = 4096
-CODES = {8: "B", 16: "H", 32: "I", 64: "Q"}
-"""Type codes of arrays by the width of a refcount in bits; narrower ones take a byte each in memory."""
 
 
 class HostClusters:
@@ -57,17 +55,14 @@ class HostClusters:
     def __init__(self, source: Source, header: Header) -> None:
         self._header = header
         self._bits = header.refcount_bits
-        self._code = CODES.get(self._bits, "B")
         self.per_block = 8 * header.cluster_size // self._bits
         self.most = (1 << self._bits) - 1
         self.dirty: set[int] = set()
         self.places = self._load_table(source)
-        self._counts = array(self._code)
-        for place in self.places:
-            self._counts += self._decode(source.read(place, header.cluster_size, pad=True) if place else b"")
+        self._counts = self._load(source)
         if not self[0]:
             raise unreferenced(0)
-        self._before = self._counts[:]
+        self._before: dict[int, array[int]] = {}
         # A device is longer than what its refcounts know of, and cannot grow: what they do not know of is free.
         inside = min(source.size + header.cluster_size - 1 >> header.cluster_bits, len(self._counts))
         self.end = max(inside, self._used())
@@ -93,7 +88,7 @@ class HostClusters:
                 raise unreferenced(first << self._header.cluster_bits)
             if change > 0 and value == self.most:
                 raise FormatError("Invalid argument", kind=ErrorKind.LIMIT, offset=first << self._header.cluster_bits)
-            self._counts[first : first + some] = array(self._code, (value + change,)) * some
+            self._set(first, some, value + change)
             first += some
 
     def refer_bytes(self, offset: int, length: int, change: int) -> None:
@@ -107,7 +102,7 @@ class HostClusters:
         part = self._counts[first : first + count]
         if len(part) < count or not part[0]:
             raise unreferenced(first << self._header.cluster_bits)
-        if part == array(self._code, part[:1]) * count:
+        if part == part[:1] * count:
             return int(part[0] == 1)
         if 0 in part:
             raise unreferenced(first + part.index(0) << self._header.cluster_bits)
@@ -125,15 +120,14 @@ class HostClusters:
             first = self.end
             self.end += count
             missing = -(-self.end // self.per_block) * self.per_block - len(self._counts)
-            if (len(self._counts) + missing) * self._counts.itemsize > MEMORY:
-                raise FormatError("The image has too many clusters to change it in place", kind=ErrorKind.LIMIT)
+            _bounded((len(self._counts) + missing) * self._counts.itemsize)
             if missing > 0:
                 self._counts.frombytes(bytes(missing * self._counts.itemsize))
                 self.places.extend([0] * (len(self._counts) // self.per_block - len(self.places)))
         if refcount > self.most:
             raise FormatError("Invalid argument", kind=ErrorKind.LIMIT)
         self._touch(first, count)
-        self._counts[first : first + count] = array(self._code, (refcount,)) * count
+        self._set(first, count, refcount)
         return first << self._header.cluster_bits
 
     def append(self, count: int, refcount: int = 1) -> int:
@@ -145,9 +139,31 @@ class HostClusters:
         finally:
             self._free = kept
 
+    def place_blocks(self) -> list[int]:
+        """The numbers of the blocks whose counts changed and which had no place: each has one now."""
+        fresh: list[int] = []
+        while missing := [number for number in sorted(self.dirty) if not self.places[number]]:
+            for number in missing:
+                self.places[number] = self.take(1)
+            fresh += missing
+        return fresh
+
+    def levels(self, fresh: Iterable[int]) -> list[list[int]]:
+        """New blocks in the order in which a table can name them: each after the one that counts its cluster. The last
+        list is empty where some count one another in a circle."""
+        left, levels = set(fresh), []
+        while left:
+            holders = {number: (self.places[number] >> self._header.cluster_bits) // self.per_block for number in left}
+            levels.append(sorted(n for n, holder in holders.items() if holder == n or holder not in left))
+            if not levels[-1]:
+                break
+            left.difference_update(levels[-1])
+        return levels
+
     def before(self, cluster: int) -> int:
         """The refcount of a host cluster before all changes."""
-        return self._before[cluster] if cluster < len(self._before) else 0
+        number, at = divmod(cluster, self.per_block)
+        return self._before[number][at] if number in self._before else self[cluster]
 
     def encode(self, number: int) -> bytes:
         """The refcount block of this number."""
@@ -160,12 +176,11 @@ class HostClusters:
     def encode_raised(self, number: int) -> bytes:
         """The refcount block of this number with what went up as it is now, and what went down as it was."""
         now = self.counts(number * self.per_block, self.per_block)
-        return encoded(array(self._code, map(max, now, self._old(number))), self._bits)
+        return encoded(array(self._counts.typecode, map(max, now, self._old(number))), self._bits)
 
     def _old(self, number: int) -> array[int]:
-        part = self._before[number * self.per_block : (number + 1) * self.per_block]
-        part.frombytes(bytes((self.per_block - len(part)) * part.itemsize))
-        return part
+        before = self._before.get(number)
+        return self.counts(number * self.per_block, self.per_block) if before is None else before
 
     def counts(self, first: int, count: int) -> array[int]:
         """The refcounts of these clusters; 0 where none is stored."""
@@ -179,7 +194,7 @@ class HostClusters:
         own = (place >> self._header.cluster_bits) - number * self.per_block
         if 0 <= own < len(part) and part[own] == 1:
             part[own] = 0
-        return part == array(self._code, bytes(len(part) * part.itemsize))
+        return _blank(part)
 
     def used(self) -> int:
         """Number of the first cluster from which on all refcounts are 0."""
@@ -199,16 +214,28 @@ class HostClusters:
             yield start << bits, end - start << bits
 
     def _freed(self) -> Iterator[int]:
-        for at in range(0, len(self._before), CHUNK):
-            before = self._before[at : at + CHUNK]
-            now = self._counts[at : at + len(before)]
-            if before != now and 0 in now:
-                for index, (old, new) in enumerate(zip(before, now, strict=True)):
-                    if old and not new:
-                        yield at + index
+        for number in sorted(self._before):
+            start = number * self.per_block
+            for at in range(0, self.per_block, CHUNK):
+                before = self._before[number][at : at + CHUNK]
+                now = self.counts(start + at, len(before))
+                if 0 in now and before != now:
+                    for index, (old, new) in enumerate(zip(before, now, strict=True)):
+                        if old and not new:
+                            yield start + at + index
 
     def _touch(self, first: int, count: int) -> None:
-        self.dirty.update(range(first // self.per_block, (first + count - 1) // self.per_block + 1))
+        for number in range(first // self.per_block, (first + count - 1) // self.per_block + 1):
+            self.dirty.add(number)
+            if number not in self._before:
+                self._before[number] = self.counts(number * self.per_block, self.per_block)
+
+    def _set(self, first: int, count: int, value: int) -> None:
+        """These clusters have the refcount; their block is touched already."""
+        if value >> 8 * self._counts.itemsize:
+            _bounded(len(self._counts) * bytes_of(value))
+            self._counts = widened(self._counts, bytes_of(value))
+        self._counts[first : first + count] = array(self._counts.typecode, (value,)) * count
 
     def _alike(self, first: int, end: int) -> int:
         """How many refcounts from `first` on are certainly equal to it: all up to `end`, or a part."""
@@ -235,23 +262,20 @@ class HostClusters:
                 kind=ErrorKind.CORRUPT,
                 offset=header.refcount_table_offset + 8 * len(places) - 8,
             )
-        if len(places) * self.per_block * max(1, self._bits // 8) > MEMORY:
-            raise FormatError("The image has too many clusters to change it in place", kind=ErrorKind.LIMIT)
+        _bounded(len(places) * self.per_block)
         return places
 
-    def _decode(self, block: bytes) -> array[int]:
-        if not block:
-            return array(self._code, bytes(self.per_block * max(1, self._bits // 8)))
-        if self._bits >= 8:
-            made = array(self._code, block)
-            if sys.byteorder == "little":
-                made.byteswap()
-            return made
-        each = 8 // self._bits
-        wide = bytearray(self.per_block)
-        for at in range(each):
-            wide[at::each] = block.translate(bytes(byte >> self._bits * at & self.most for byte in range(256)))
-        return array("B", bytes(wide))
+    def _load(self, source: Source) -> array[int]:
+        """All stored refcounts, in items as wide as the largest needs."""
+        counts = array("B")
+        for place in self.places:
+            block = source.read(place, self._header.cluster_size, pad=True) if place else b""
+            part = decoded(block, self._bits) if block else array("B", bytes(self.per_block))
+            if part.itemsize > counts.itemsize:
+                counts = widened(counts, part.itemsize)
+            counts += part if part.itemsize == counts.itemsize else widened(part, counts.itemsize)
+            _bounded(len(counts) * counts.itemsize)
+        return counts
 
     def _used(self) -> int:
         """Number of the first cluster from which on all refcounts are 0."""
@@ -276,7 +300,7 @@ class HostClusters:
                 return
             stop, step = at + 1, 1
             while stop < end and step:
-                if counts[stop : stop + step] == array(self._code, bytes(step * counts.itemsize)):
+                if _blank(counts[stop : stop + step]):
                     stop, step = stop + step, step * 2
                 else:
                     step //= 2
@@ -285,19 +309,14 @@ class HostClusters:
             at = stop
 
 
-def encoded(counts: array[int], bits: int) -> bytes:
-    """Refcounts as they are stored with a width of so many bits, which they must fit in."""
-    part = array(CODES.get(bits, "B"), counts)
-    if bits >= 8:
-        if sys.byteorder == "little":
-            part.byteswap()
-        return part.tobytes()
-    each = 8 // bits
-    data = part.tobytes()
-    total = 0
-    for at in range(each):
-        total |= int.from_bytes(data[at::each], "big") << bits * at
-    return total.to_bytes(len(part) // each, "big")
+def _blank(counts: array[int]) -> bool:
+    return counts == array(counts.typecode, bytes(len(counts) * counts.itemsize))
+
+
+def _bounded(size: int) -> None:
+    """Raises FormatError where refcounts would take so many bytes of memory."""
+    if size > MEMORY:
+        raise FormatError("The image has too many clusters to change it in place", kind=ErrorKind.LIMIT)
 
 
 def unreferenced(offset: int) -> FormatError:

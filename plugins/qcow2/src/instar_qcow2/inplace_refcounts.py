@@ -48,15 +48,15 @@ class StoredRefcounts:
         """Every block that counts something has a place, and so has a table for all of them."""
         clusters, bits = self._clusters, self._header.cluster_bits
         self._new_table = self.old_table = None
-        self._place_blocks()
-        self._levels = self._ordered()
+        clusters.place_blocks()
+        self._levels = clusters.levels(clusters.dirty - self._linked)
         if 8 * len(clusters.places) > self._size << bits or not all(self._levels):
             # Half as many clusters again as needed now: a table is not moved for every few blocks.
             wanted = clusters.end + clusters.end // 2 + self._size
             size = max(self._size, refcount_clusters(wanted, bits, self._header.refcount_order)[0])
             size = min(size, limits.REFCOUNT_TABLE >> bits)
             offset = clusters.take(size)
-            self._place_blocks()
+            clusters.place_blocks()
             if 8 * len(clusters.places) > size << bits:
                 raise FormatError("File too large", kind=ErrorKind.LIMIT)
             self._new_table = offset, size
@@ -86,30 +86,6 @@ class StoredRefcounts:
             yield Barrier()
         self._linked.update(number for number, place in enumerate(self._clusters.places) if place)
         self._levels = []
-
-    def _place_blocks(self) -> None:
-        clusters = self._clusters
-        while missing := [number for number in sorted(clusters.dirty) if not clusters.places[number]]:
-            for number in missing:
-                clusters.places[number] = clusters.take(1)
-
-    def _ordered(self) -> list[list[int]]:
-        """The new blocks by when they can be named: each after the block that counts it. The last list is empty where
-        some count one another in a circle."""
-        clusters, bits = self._clusters, self._header.cluster_bits
-        left = {number for number in clusters.dirty if number not in self._linked}
-        levels = []
-        while left:
-            ready = sorted(
-                number
-                for number in left
-                if (home := (clusters.places[number] >> bits) // clusters.per_block) == number or home not in left
-            )
-            levels.append(ready)
-            if not ready:
-                break
-            left.difference_update(ready)
-        return levels
 
     def _entries(self, numbers: list[int]) -> Iterator[Put]:
         """Table entries of these blocks, ascending; neighbours together."""

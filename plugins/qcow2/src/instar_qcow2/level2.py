@@ -8,6 +8,7 @@ from array import array
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.source import arithmetic_runs, join
 from instar_qcow2 import layout, limits
+from instar_qcow2.tablescan import equal_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,17 @@ def read_l1(source: Source, header: Header, offset: int, size: int) -> Sequence[
     if size - tables.count(0) > (source.size >> header.cluster_bits) + 1:
         raise FormatError("An L1 table names more L2 tables than the file holds", kind=ErrorKind.CORRUPT, offset=offset)
     return tables
+
+
+def has_compressed(source: Source, header: Header, offset: int, size: int) -> bool:
+    """Whether an L1 table at `offset` with `size` entries leads to any compressed cluster."""
+    width = header.l2_entry_size
+    mask = int.from_bytes((layout.COMPRESSED << 8 * width - 64).to_bytes(width, "big") * header.l2_entries, "big")
+    for _, _, entry in equal_runs(source, offset, size):
+        table = source.read(entry & layout.OFFSET_MASK & -header.cluster_size, header.cluster_size, pad=True)
+        if int.from_bytes(table, "big") & mask:
+            return True
+    return False
 
 
 def entry_runs(header: Header, data: bytes) -> Iterator[tuple[int, int, int, int]]:

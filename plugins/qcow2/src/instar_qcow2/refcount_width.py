@@ -10,7 +10,8 @@ from array import array
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.types import Barrier, Punch, Truncate
 from instar_qcow2 import limits
-from instar_qcow2.hostclusters import HostClusters, encoded
+from instar_qcow2.counters import encoded
+from instar_qcow2.hostclusters import HostClusters
 from instar_qcow2.rehead import rewriting
 from instar_qcow2.shadow import KEPT, big_endian, put_pieces
 from instar_qcow2.sizes import ceil_div, refcounts_per_block

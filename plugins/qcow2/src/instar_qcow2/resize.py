@@ -124,11 +124,17 @@ def fields(header: Header, size: int, settling: Settling) -> dict[str, int]:
 
 def shines_through(header: Header, request: Resize) -> bool:
     """Whether the backing image has something where the disk grows. Raises FormatError where nothing can hide it."""
-    if not header.backing_file or (request.below is not None and request.below <= header.disk_size):
+    if not reaches(header, request, header.disk_size):
         return False
-    if header.version < 3:
+    fills = ceil_div(request.size, header.cluster_size) > ceil_div(header.disk_size, header.cluster_size)
+    if header.version < 3 and fills and request.preallocation not in ("falloc", "full"):
         raise FormatError("Failed to zero out new clusters: Operation not supported", kind=ErrorKind.UNSUPPORTED)
     return True
+
+
+def reaches(header: Header, request: Resize, place: int) -> bool:
+    """Whether the backing image may have something behind the place."""
+    return bool(header.backing_file) and (request.below is None or request.below > place)
 
 
 def filled(
@@ -147,31 +153,51 @@ def filled(
     if unsaid and header.version < 3:
         raise FormatError("What is preallocated in an encrypted image of version 2 would not read as zeros",
                           kind=ErrorKind.UNSUPPORTED)  # fmt: skip
-    if old & header.cluster_size - 1 and entry_of(header, edge.table, edge.at) == (
-        0,
-        0 if header.extended_l2 else ALLOCATED,
-    ):
-        first -= not below
     flag = layout.COPIED
     bitmap = 0
     if header.extended_l2:
-        bitmap = ALLOCATED if raw else ZEROS if below else 0
+        bitmap = ALLOCATED if raw or (below and how != "metadata") else ZEROS if below else 0
     elif unsaid or (below and how == "metadata"):
         flag |= layout.ZERO
-    if end <= first:
-        return
-    length = end - first << bits
     if header.data_file:
-        edge.fill(first, end, Filling(flag, 1 << bits, bitmap))
+        if end > first:
+            edge.fill(first, end, Filling(flag, 1 << bits, bitmap))
         if how in ("falloc", "full"):
             yield Reserve(old, request.size - old, how, 1)
         return
-    base = clusters.append(end - first)
-    edge.fill(first, end, Filling(flag + base - (first << bits), 1 << bits, bitmap))
+    taken = int(bool(old & header.cluster_size - 1) and zeros_of_its_own(header, edge, request))
+    if end - first + taken <= 0:
+        return
+    base = clusters.append(end - first + taken)
+    if taken:
+        entry, parts = entry_of(header, edge.table, edge.at)
+        if entry & layout.OFFSET_MASK:
+            clusters.refer((entry & layout.OFFSET_MASK) >> bits, 1, -1)
+        set_entry(header, edge.table, edge.at, flag | base, parts)
+    if end > first:
+        edge.fill(first, end, Filling(flag + base - (first - taken << bits), 1 << bits, bitmap))
+    length = end - first + taken << bits
     if base < source.size:  # a device, or a file that is longer than all that its refcounts count
         yield Punch(base, min(length, source.size - base))
     if how in ("falloc", "full"):
         yield Reserve(base, length, how)
+    if taken:  # its entry is in sight already
+        yield Barrier()
+
+
+def zeros_of_its_own(header: Header, edge: Edge, request: Resize) -> bool:
+    """Whether the cluster in which the disk ends has no place that holds content, so that it can get one.
+
+    Raises FormatError (REFUSED) where it is the backing image's: its content is the caller's to write first.
+    """
+    entry, _ = entry_of(header, edge.table, edge.at)
+    if entry & layout.COMPRESSED:
+        return False
+    if header.extended_l2:  # parts that are below's remain so
+        return not entry & layout.OFFSET_MASK
+    if not entry and reaches(header, request, header.disk_size & -header.cluster_size):
+        raise FormatError("Failed to zero out new clusters: Operation not supported", kind=ErrorKind.REFUSED)
+    return not entry & layout.OFFSET_MASK or bool(entry & layout.ZERO)
 
 
 def cleared_tail(
@@ -180,7 +206,7 @@ def cleared_tail(
     """Of the cluster that the end `size` lies in, what is past the end reads as zeros.
 
     With `copying` also where a snapshot shares the cluster. What is encoded or encrypted cannot be changed without its
-    content: that is the caller's. Raises FormatError where a backing image shows in it.
+    content: that is the caller's. Raises FormatError (REFUSED) where a backing image shows in it.
     """
     used = size & header.cluster_size - 1
     if not used:
@@ -203,7 +229,7 @@ def cleared_tail(
     else:
         hole, data = not placed and not entry & layout.ZERO, placed and not entry & layout.ZERO
     if below and hole:
-        raise FormatError("Failed to zero out new clusters: Operation not supported", kind=ErrorKind.UNSUPPORTED)
+        raise FormatError("Failed to zero out new clusters: Operation not supported", kind=ErrorKind.REFUSED)
     if not data or header.crypt_method != layout.CRYPT_NONE or header.data_file:
         return
     content = image.main.read(offset, header.cluster_size, pad=True)

@@ -37,39 +37,18 @@ class Settling:
         """Blocks, and a table, that are missing get places: nothing else may be taken after this."""
         self._header, self._clusters = header, clusters
         self._size = source.size
-        self._fresh: set[int] = set()
         self.table: tuple[int, int] | None = None
         bits = header.cluster_bits
         room = (header.refcount_table_clusters << bits) // 8
-        self._place_blocks()
-        if len(clusters.places) > room or self._levels()[-1:] == [[]]:
+        self._fresh = set(clusters.place_blocks())
+        if len(clusters.places) > room or clusters.levels(self._fresh)[-1:] == [[]]:
             size = refcount_clusters(clusters.end + header.refcount_table_clusters, bits, header.refcount_order)[0]
             size = max(size, header.refcount_table_clusters)
             self.table = clusters.take(size), size
             clusters.refer(header.refcount_table_offset >> bits, header.refcount_table_clusters, -1)
-            self._place_blocks()
+            self._fresh.update(clusters.place_blocks())
             if 8 * len(clusters.places) > size << bits or size << bits > limits.REFCOUNT_TABLE:
                 raise FormatError("File too large", kind=ErrorKind.LIMIT)
-
-    def _place_blocks(self) -> None:
-        clusters = self._clusters
-        while missing := [number for number in sorted(clusters.dirty) if not clusters.places[number]]:
-            for number in missing:
-                clusters.places[number] = clusters.take(1)
-            self._fresh.update(missing)
-
-    def _levels(self) -> list[list[int]]:
-        """The new blocks in the order in which the table can name them: each after the one that counts its cluster. The
-        last list is empty where some count one another in a circle."""
-        clusters, bits = self._clusters, self._header.cluster_bits
-        left, levels = set(self._fresh), []
-        while left:
-            holders = {number: (clusters.places[number] >> bits) // clusters.per_block for number in left}
-            levels.append(sorted(n for n, holder in holders.items() if holder == n or holder not in left))
-            if not levels[-1]:
-                break
-            left.difference_update(levels[-1])
-        return levels
 
     def fields(self) -> dict[str, int]:
         """What the header must say of the refcount table from the commit on."""
@@ -92,7 +71,7 @@ class Settling:
             offset, size = self.table
             yield from put_pieces(offset, big_endian(array("Q", clusters.places)).ljust(size << bits, b"\0"))
         yield Barrier()
-        for level in self._levels() if self.table is None else ():
+        for level in clusters.levels(self._fresh) if self.table is None else ():
             for number in level:
                 yield Put(self._header.refcount_table_offset + 8 * number, clusters.places[number].to_bytes(8, "big"))
             yield Barrier()

@@ -11,10 +11,10 @@ from instar_qcow2.header import read_header
 from instar_qcow2.inplace import InPlace
 from instar_qcow2.inplace_compressed import Packing
 from instar_qcow2.inplace_content import Content
+from instar_qcow2.level2 import has_compressed
 from instar_qcow2.rehead import rewriting
 from instar_qcow2.shadow import KEPT
 from instar_qcow2.snapshot_edit import refuse
-from instar_qcow2.tablescan import equal_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,24 +73,14 @@ def geometry(source: Source, header: Header, *, compress: bool) -> Geometry:
         zstd = header.compression_type == layout.COMPRESSION_ZSTD
         coding = Coding("zstd" if zstd else "deflate-12", size)
     unit = size
-    if header.extended_l2 and cipher is None and not compress and not has_compressed(source, header):
+    l1 = header.l1_table_offset, header.l1_size
+    if header.extended_l2 and cipher is None and not compress and not has_compressed(source, header, *l1):
         unit = size // layout.SUBCLUSTERS
     disk = header.disk_size
     if cipher is not None and not header.data_file:
         # The rest of the last cluster is written too: left alone, it would not read as zeros when the disk grows.
         disk += -disk % size
     return Geometry(unit, disk, zeros=True, coding=coding, cipher=cipher)
-
-
-def has_compressed(source: Source, header: Header) -> bool:
-    """Whether the active content has compressed clusters. Only for extended L2 entries."""
-    entries = header.l2_entries
-    mask = int.from_bytes((layout.COMPRESSED << 64).to_bytes(16, "big") * entries, "big")
-    for _, _, entry in equal_runs(source, header.l1_table_offset, header.l1_size):
-        table = source.read(entry & layout.OFFSET_MASK & -header.cluster_size, header.cluster_size, pad=True)
-        if int.from_bytes(table, "big") & mask:
-            return True
-    return False
 
 
 def autoclear(source: Source, header: Header) -> Iterator[Edit]:

@@ -12,7 +12,7 @@ from instar_qcow2 import layout
 from instar_qcow2.bitmaps import bitmap_pieces, directory_entries
 from instar_qcow2.differing import differing
 from instar_qcow2.hostclusters import HostClusters
-from instar_qcow2.level2 import entry_runs, read_l1
+from instar_qcow2.level2 import entry_runs, has_compressed, read_l1
 from instar_qcow2.rehead import rewriting
 from instar_qcow2.settling import Settling
 from instar_qcow2.snapshots import snapshot_entries
@@ -38,7 +38,8 @@ def refuse_downgrade(source: Source, header: Header, size: int) -> None:
     """Raise FormatError, in qemu's words, where version 2 cannot have what the image is; `size` is its disk's."""
     if header.data_file:
         raise FormatError("Cannot downgrade an image with a data file", kind=ErrorKind.UNSUPPORTED)
-    if header.compression_type == layout.COMPRESSION_ZSTD and has_compressed(source, header):
+    zstd = header.compression_type == layout.COMPRESSION_ZSTD
+    if zstd and any(has_compressed(source, header, *l1) for l1 in l1_tables(source, header)):
         raise FormatError(
             "Cannot downgrade an image with zstd compression type and existing compressed clusters",
             kind=ErrorKind.UNSUPPORTED,
@@ -53,16 +54,10 @@ def refuse_downgrade(source: Source, header: Header, size: int) -> None:
             raise FormatError("Internal snapshots prevent downgrade of image", kind=ErrorKind.UNSUPPORTED)
 
 
-def has_compressed(source: Source, header: Header) -> bool:
-    """Whether the active content or a snapshot has compressed clusters."""
+def l1_tables(source: Source, header: Header) -> list[tuple[int, int]]:
+    """(offset, entries) of the L1 table of the disk and of every snapshot."""
     tables = [(header.l1_table_offset, header.l1_size)]
-    tables += [(entry.l1_table_offset, entry.l1_size) for entry in snapshot_entries(source, header)]
-    for offset, size in tables:
-        for table in read_l1(source, header, offset, size):
-            data = source.read(table, header.cluster_size, pad=True) if table else b""
-            if data and any(entry & layout.COMPRESSED for _, _, entry, _ in entry_runs(header, data)):
-                return True
-    return False
+    return tables + [(entry.l1_table_offset, entry.l1_size) for entry in snapshot_entries(source, header)]
 
 
 def downgrade(source: Source, header: Header) -> Iterator[Edit]:
@@ -118,9 +113,7 @@ class ZeroClusters:
         self._tables: list[tuple[int, int]] = []
         """(place of the table, place of the first of the clusters that it gets)."""
         seen: set[int] = set()
-        roots = [(header.l1_table_offset, header.l1_size)]
-        roots += [(entry.l1_table_offset, entry.l1_size) for entry in snapshot_entries(source, header)]
-        for offset, size in roots:
+        for offset, size in l1_tables(source, header):
             for table in read_l1(source, header, offset, size):
                 if table and table not in seen:
                     seen.add(table)

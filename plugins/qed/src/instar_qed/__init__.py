@@ -8,6 +8,7 @@ SPEC = FormatSpec(
     name="qed",
     hooks="instar_qed.hooks",
     title="QEMU enhanced disk",
+    api=(1, 0),
     suffixes=(".qed",),
     signatures=(Signature(b"QED\0"),),
     capabilities=frozenset(

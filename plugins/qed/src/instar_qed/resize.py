@@ -23,12 +23,15 @@ def resized(image: Image, request: Resize) -> Iterator[Edit]:
     """The disk has the size, rounded up to sectors, and what it grows by reads as zeros, whatever the backing file has.
 
     The size in the header changes last and in one write. Raises FormatError: as qemu for a smaller size, for room that
-    is to be made beforehand and for a size that tables cannot map; and where the disk ends inside a cluster of a longer
-    backing file, as a cluster has only one owner.
+    is to be made beforehand and for a size that tables cannot map; and (REFUSED) where the disk ends inside a cluster
+    of a longer backing file, as a cluster has only one owner.
     """
-    if request.preallocation != "off":
-        raise FormatError(f"Unsupported preallocation mode '{request.preallocation}'", kind=ErrorKind.UNSUPPORTED)
     header = sound_header(image.main)
+    if request.preallocation != "off":
+        wrong = f"Unsupported preallocation mode '{request.preallocation}'"
+        if _below(header, request) > header.image_size:
+            wrong = "Block driver does not support requested flags"
+        raise FormatError(wrong, kind=ErrorKind.UNSUPPORTED)
     size = -(-request.size // layout.SECTOR) * layout.SECTOR
     if size < header.image_size:
         raise FormatError("Shrinking images is currently not supported", kind=ErrorKind.UNSUPPORTED)
@@ -64,7 +67,7 @@ def _last_cluster(growing: Growing, header: Header, below: int) -> Iterator[Edit
         elif below > header.image_size and entry != layout.ZERO:
             raise FormatError(
                 "The disk ends inside a cluster of its backing file, and cannot grow before that is written",
-                kind=ErrorKind.UNSUPPORTED,
+                kind=ErrorKind.REFUSED,
             )
 
 

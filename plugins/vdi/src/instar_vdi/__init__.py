@@ -8,6 +8,7 @@ SPEC = FormatSpec(
     name="vdi",
     hooks="instar_vdi.hooks",
     title="VirtualBox disk image",
+    api=(1, 0),
     suffixes=(".vdi",),
     signatures=(Signature(b"\x7f\x10\xda\xbe", 0x40),),
     capabilities=frozenset(

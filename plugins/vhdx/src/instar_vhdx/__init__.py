@@ -11,6 +11,7 @@ SPEC = FormatSpec(
     name="vhdx",
     hooks="instar_vhdx.hooks",
     title="Hyper-V virtual hard disk, version 2",
+    api=(1, 0),
     suffixes=(".vhdx", ".avhdx"),
     signatures=(Signature(b"vhdxfile"),),
     capabilities=frozenset(

@@ -17,6 +17,7 @@ SPEC = FormatSpec(
     name="vmdk",
     hooks="instar_vmdk.hooks",
     title="VMware virtual disk",
+    api=(1, 0),
     suffixes=(".vmdk",),
     signatures=(Signature(b"KDMV"), Signature(b"COWD"), Signature(b"# Disk DescriptorFile")),
     capabilities=frozenset(

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from instar_vmdk.layout import Part
 
+HOSTED_TYPES = ("streamOptimized", "monolithicSparse")
+SHOWN = 16
+"""Lines of a descriptor that are shown where one is expected."""
+
 
 def describe(disk: Disk) -> ImageInfo:
     """The image's facts; `details` and their order are qemu-img's.
@@ -38,8 +42,17 @@ def describe(disk: Disk) -> ImageInfo:
             "create-type": disk.create_type,
             "extents": [_extent(part) for part in parts],
         },
-        extra=dict(shown.database),
+        extra={**shown.database, **_embedded(disk)},
     )
+
+
+def _embedded(disk: Disk) -> dict[str, Any]:
+    """What the text inside a sparse file says of its kind and extents: nothing here goes by it, but other tools do."""
+    if disk.create_type not in HOSTED_TYPES or any(part.type for part in disk.parts):
+        return {}
+    shown = disk.descriptor
+    lines = [printable(line) for line in shown.lines[:SHOWN]]
+    return {"embedded-descriptor": {"create-type": shown.create_type or "", "extents": lines}}
 
 
 def codings(disk: Disk) -> tuple[Coding, ...]:

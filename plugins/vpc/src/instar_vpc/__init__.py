@@ -11,6 +11,7 @@ SPEC = FormatSpec(
     name="vpc",
     hooks="instar_vpc.hooks",
     title="Virtual PC and Hyper-V virtual hard disk (VHD)",
+    api=(1, 0),
     suffixes=(".vhd",),
     signatures=(
         Signature(b"conectix"),

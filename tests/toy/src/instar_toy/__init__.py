@@ -6,6 +6,7 @@ SPEC = FormatSpec(
     name="toy",
     hooks="instar_toy.hooks",
     title="Toy disk",
+    api=(1, 0),
     suffixes=(".toy",),
     signatures=(Signature(b"TOYDISK\n"),),
     capabilities=frozenset({Capability.READ, Capability.CREATE, Capability.FILL, Capability.CHECK, Capability.MEASURE}),

@@ -15,20 +15,23 @@ if TYPE_CHECKING:
 
 
 def copy_findings(pair: Pair) -> Iterator[Finding]:
-    """What is wrong with a copy, which is mended from the other one."""
-    used = pair.used
+    """What is wrong with a copy, which is mended from the other one.
+
+    A copy that is damaged or older is what a change leaves that was cut short: nothing is lost by it.
+    """
+    used, severity = pair.used, Severity.LEAK if pair.behind else Severity.CORRUPTION
     for name, copy in (("first", pair.first), ("second", pair.second)):
         if copy is used:
             continue
         if isinstance(copy, FormatError):
-            text = f"ERROR {name} copy of the header: {copy.message}"
+            text = f"{name} copy of the header: {copy.message}"
         elif copy.seqid != used.seqid:
-            text = f"ERROR {name} copy of the header is of another time (sequence id {copy.seqid}, not {used.seqid})"
+            text = f"{name} copy of the header is of another time (sequence id {copy.seqid}, not {used.seqid})"
         elif copy._replace(offset=used.offset) != used:
             text = f"ERROR {name} copy of the header differs from the other one"
         else:
             continue
-        yield Finding(Severity.CORRUPTION, text, repairable=True)
+        yield Finding(severity, text, repairable=True)
 
 
 def metadata_findings(copy: Copy, found: Metadata, payload: int | None) -> Iterator[Finding]:

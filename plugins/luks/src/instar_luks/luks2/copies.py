@@ -59,6 +59,13 @@ class Pair(NamedTuple):
             return self.first
         return self.second
 
+    @property
+    def behind(self) -> bool:
+        """Whether the copy that is not used cannot be used, or is older. Raises what is wrong where neither can."""
+        used = self.used
+        other = self.second if used is self.first else self.first
+        return isinstance(other, FormatError) or other.seqid != used.seqid
+
 
 def read(source: Source) -> Pair:
     """Both copies. The second is looked for where the first ends, or at all places where it could be."""

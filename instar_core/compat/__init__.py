@@ -1,0 +1,1 @@
+"""Faces of instar for programs that were written for something else."""
