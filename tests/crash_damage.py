@@ -14,6 +14,7 @@ from instar_core.types import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from crash_images import Workshop
     from histories import Layer
@@ -193,15 +194,17 @@ def _leak_vdi(shop: Workshop, layer: Layer) -> None:
     """A change of the size was cut short when the block map lay behind the blocks."""
     path = shop.folder / layer.name
     with Recorder([str(path)]) as recorder:
-        command(
-            shop.folder, "resize", "-q", "-f", "vdi", layer.name, str(layer.size + (shop.random.randint(40, 90) << 20))
-        )
+        command(shop.folder, "resize", "-q", "-f", "vdi", layer.name, f"{shop.random.randint(129, 132)}M")
     history = History(recorder.base, recorder.steps)
     for count in range(len(recorder.steps), -1, -1):
         store(history.state(count, {}).files[0], str(path))
-        said = check(str(path), format="vdi", settings=LENIENT)
-        if any(each.severity == Severity.LEAK for each in said.findings):
+        if leaking(path, "vdi"):
             return
+
+
+def leaking(path: Path, format: str) -> bool:
+    """Whether a check finds leaks in the image."""
+    return any(each.severity == Severity.LEAK for each in check(str(path), format=format, settings=LENIENT).findings)
 
 
 LEAKS: dict[str, Callable[[Workshop, Layer], None]] = {

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import crash_sealed as sealed
 import crash_writing as writing
-from crash_cuts import EITHER, SAME, Case, View, command, deed
-from crash_damage import DAMAGE, LEAKS
-from crash_images import DEFAULT, LAYERED, OPTIONS, OWN, Tools, Workshop, backed, history, snapshotted
+from crash_cuts import EITHER, SAME, Case, Refused, View, command, deed
+from crash_damage import DAMAGE, LEAKS, leaking
+from crash_images import DEFAULT, LAYERED, MIB, OPTIONS, OWN, Tools, Workshop, backed, history, snapshotted
 
 from instar_core import registry
 from instar_core.cli.main import VERBS
@@ -40,6 +40,8 @@ def resize(shop: Workshop, format: str) -> Case:
     elif format in ("raw", "qcow2") and random.random() < 0.5:
         modes = ("falloc", "full") if format == "raw" else ("metadata", "falloc", "full")
         words.append(f"--preallocation={random.choice(modes)}")
+    elif format == "vdi" and random.random() < 0.3:
+        size = MIB * random.randint(129, 132)  # the block map is longer than its first sector
     case = shop.case(deed(shop.folder, *words, "disk", str(size)), layer, EITHER)
     if format == "vpc" and not (shop.folder / "disk").read_bytes().startswith(b"conectix"):
         return case._replace(ordered=True)  # a fixed disk's only footer is the end of its file
@@ -164,6 +166,8 @@ def leaks(shop: Workshop, format: str) -> Case:
     """Leaked clusters are freed."""
     layer = shop.image("disk", format, **_single(format))
     LEAKS[format](shop, layer)
+    if format not in NOTED and not leaking(shop.folder / "disk", format):
+        raise Refused("nothing leaks")
     return shop.case(deed(shop.folder, "check", "-q", "-f", format, "-r", "leaks", "disk"), layer, SAME)
 
 
@@ -248,6 +252,8 @@ EXEMPT = {
 }
 """What the capabilities of a format seem to claim, and why there is no such thing."""
 ALWAYS_ENCRYPTED = ("luks",)
+NOTED = ("vhdx", "vmdk")
+"""Formats whose check only notes what `check -r leaks` mends."""
 
 
 def claimed() -> set[tuple[str, str]]:

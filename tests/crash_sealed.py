@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from crash_content import update
-from crash_cuts import ANY, EITHER, LENIENT, SAME, SECTORS, Case, Refused, View, command, deed
+from crash_cuts import ANY, EITHER, LENIENT, SAME, SECTORS, Case, Refused, View, command, deed, foreign
 from crash_damage import DAMAGE
 from histories import Layer
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 SECRETS = ("--object", "secret,id=s,data=opensesame", "--object", "secret,id=t,data=barleysesame")
 PREFIX = {"luks": "", "qcow2": "encrypt.", "qcow": "encrypt."}
+SIZES = 75, 208
+"""Sectors of a disk."""
 KINDS = {"luks": ("1", "1", "2"), "qcow2": ("luks", "luks", "aes"), "qcow": ("aes",)}
 """Ways in which images of a format are encrypted."""
 
@@ -44,7 +48,7 @@ def image(
     """An encrypted image with content."""
     random, prefix = shop.random, PREFIX[format]
     kind = kind or random.choice(KINDS[format])
-    size = size or 512 * random.randint(60, 300)
+    size = size or 512 * random.choice(SIZES)
     cluster = random.choice((4096, 65536)) if format == "qcow2" else 4096
     options = f"{prefix}key-secret=s"
     if format == "qcow2":
@@ -58,7 +62,7 @@ def image(
         size = -(-size // 4096) * 4096
     words = ["create", "-q", *SECRETS, "-f", format, "-o", options]
     if below is not None:
-        words += ["-b", below.name, "-F", below.format]
+        words += ["-u", "-b", below.name, "-F", below.format]
     shop.files[name] = (name,)
     layer = Layer(name, format, size, cluster, node=("-d", "unmap", *SECRETS, "--image-opts", opened(format, name)))
     if kind == "2":
@@ -66,9 +70,18 @@ def image(
         assert not code, said
         update(shop.folder, format, name, size, False, random.randrange(1 << 30), keyed(), named(format))
     else:
-        shop.img(*words, name, size)
+        (shop.folder / name).write_bytes(created(shop.tools.img, *words, str(size)))
         shop.fill(layer)
     return layer
+
+
+@cache
+def created(img: str, *words: str) -> bytes:
+    """A new image. qemu-img takes its time to choose how long a passphrase takes: each is made once."""
+    *given, size = words
+    with TemporaryDirectory() as folder:
+        foreign(Path(folder), img, *given, "disk", size)
+        return (Path(folder) / "disk").read_bytes()
 
 
 def view(layer: Layer, content: str) -> View:
@@ -117,7 +130,7 @@ def commit(shop: Workshop, format: str) -> Case:
     """What an overlay holds goes to its base: either is encrypted, or both."""
     random = shop.random
     if format == "qcow" and random.random() < 0.5:
-        base = shop.image("base", "raw", size=512 * random.randint(60, 300))
+        base = shop.image("base", "raw", size=512 * random.choice(SIZES))
         layer = image(shop, format, below=base, size=base.size)
         views = (view(layer, SAME), View("base", "raw", ANY))
         operate = deed(shop.folder, "commit", "-q", *SECRETS, "--image-opts", opened(format))
@@ -137,7 +150,7 @@ def commit(shop: Workshop, format: str) -> Case:
 def rebase(shop: Workshop, format: str) -> Case:
     """An encrypted image gets another backing file, its first, or none, and reads the same."""
     random = shop.random
-    size = 512 * random.randint(60, 300)
+    size = 512 * random.choice(SIZES)
     base = shop.image("base", "raw", size=size) if random.random() < 0.7 else None
     layer = image(shop, format, size=size, below=base)
     other = shop.image("other", "raw", size=size) if random.random() < 0.7 or base is None else None

@@ -162,6 +162,20 @@ def test_compressed_content_is_written_over_what_is_there(programs, tmp_path):
 
 
 @pytest.mark.oracle
+def test_a_last_part_is_compressed_into_a_longer_disk(programs, tmp_path):
+    pytest.importorskip("instar_qcow", reason="instar-qcow is not installed")
+    (tmp_path / "source").write_bytes(b"ab" * 96768)
+    differential.foreign(programs.img, ["create", "-q", "-f", "qcow", "top", "230k"], tmp_path)
+    shutil.copy(tmp_path / "top", tmp_path / "twin")
+    words = ("convert", "-n", "-c", "-f", "raw", "-O", "qcow", "source")
+    want = differential.foreign(programs.img, [*words, "twin"], tmp_path)
+    have = differential.ours([*words, "top"], tmp_path)
+    assert rules.find(sequences.Act("qcow convert", "img", (*words, "top")), want, have) == "convert-compressed-again"
+    same = differential.foreign(programs.img, ["compare", "-f", "qcow", "-F", "raw", "top", "source"], tmp_path)
+    assert same.code == 0
+
+
+@pytest.mark.oracle
 def test_zeros_beside_content_are_stored_by_the_cluster(programs, tmp_path):
     """quirk("which-zeros-are-stored")"""
     pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
@@ -262,7 +276,13 @@ def own(folder, *words):
 
 def test_what_is_excused_in_changes_is_a_known_quirk():
     known = tomllib.loads(Path(__file__).parents[1].joinpath("docs", "quirks.toml").read_text())
-    excused = {rules.ZEROS, *rules.KEEP_OURS, *rules.EXCUSES, *rules.KEPT.values(), *rules.UNREADABLE.values()}
+    excused = {
+        rules.ZEROS,
+        *rules.KEEP_OURS,
+        *rules.EXCUSES,
+        *rules.KEPT.values(),
+        *rules.UNREADABLE.values(),
+    }
     assert excused <= {entry["name"] for entry in known["quirk"]}
 
 

@@ -54,6 +54,20 @@ def test_amend_says_and_does_what_qemu_img_does(instar: Call, options: str) -> N
     assert qemu("check", "x")[0] == 0
 
 
+def test_an_image_is_opened_before_its_options_are_judged(instar: Call) -> None:
+    assert qemu("create", "-q", "-f", "qcow2", "x", "1M")[0] == 0
+    with open("x", "r+b") as file:
+        file.seek(79)
+        file.write(b"\x02")
+    for option in ("compression_type=zstd", "nonsense=1", "lazy_refcounts=on"):
+        words = ("amend", "-f", "qcow2", "-o", option)
+        told = instar(*words, "x")
+        assert told == qemu(*words, "x")
+        assert "Image is corrupt; cannot be opened read/write" in told[2]
+        assert instar(*words, "none") == qemu(*words, "none")
+    assert instar("amend", "-f", "raw", "-o", "size=2M", "none") == qemu("amend", "-f", "raw", "-o", "size=2M", "none")
+
+
 def test_amend_lists_its_options_as_qemu_img_does(instar: Call) -> None:
     assert instar("amend", "-f", "qcow2", "-o", "help") == qemu("amend", "-f", "qcow2", "-o", "help")
 

@@ -252,6 +252,35 @@ def test_content_goes_into_an_encrypted_base(instar: Call) -> None:
         assert Path("read.raw").read_bytes() == expected.ljust(2 * MIB, b"\0")
 
 
+@pytest.mark.skipif("luks" not in registry.entries(), reason="instar-luks is not installed")
+def test_a_luks_volume_that_grows_reads_as_the_longer_image_did_and_that_never_reads_otherwise(
+    instar: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = ("--object", "secret,id=s,data=pw")
+    assert instar("create", "-q", *secret, "-f", "luks", "-o", "key-secret=s,iter-time=10", "base", "1M")[0] == 0
+    img("create", "-q", "-u", "-f", "qcow2", "-b", "base", "-F", "luks", "top", "2M")
+    top = "driver=qcow2,file.filename=top,backing.key-secret=s"
+    images.run(images.QEMU_IO, *secret, "--image-opts", "-c", "write -P 3 1536k 4k", top)
+
+    def read(described: str) -> bytes:
+        img("convert", "-U", *secret, "--image-opts", described, "-O", "raw", "read.raw")
+        return Path("read.raw").read_bytes()
+
+    expected, seen = read(top), []
+    assert not any(expected[MIB : MIB + 1000])
+    real = edits.flush
+
+    def flush(descriptors: object) -> None:
+        real(descriptors)
+        seen.append(read(top) == expected)
+
+    monkeypatch.setattr(edits, "flush", flush)
+    assert instar("commit", *secret, "--image-opts", top) == DONE
+    assert len(seen) > 1 and all(seen)
+    assert read(top) == expected
+    assert read("driver=luks,file.filename=base,key-secret=s") == expected
+
+
 def _partitioned(name: str) -> None:
     """The disk shows by a partition table that it is one."""
     with open(name, "r+b") as file:

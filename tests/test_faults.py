@@ -132,9 +132,9 @@ def test_a_full_file_system_is_told_and_the_disk_keeps_its_content(small, mode):
 def test_a_full_file_system_harms_no_qcow2_image(small, tools):
     pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
     made = scenarios.Workshop(small, Random(1), tools)
-    (small / scenarios.NOISE).unlink()
+    (small / module("crash_content").NOISE).unlink()
     made.img("create", "-q", "-f", "qcow2", "-o", "cluster_size=4k", "disk", "64M")
-    made.io(scenarios.Layer("disk", "qcow2", 64 << 20, node=("-f", "qcow2", "disk")), "write -P 9 0 256k")
+    made.io(module("histories").Layer("disk", "qcow2", 64 << 20, node=("-f", "qcow2", "disk")), "write -P 9 0 256k")
     before = cuts.seen(small, cuts.View("disk", "qcow2"), INLINE)
     left = os.statvfs(small)
     (small / "ballast").write_bytes(bytes(left.f_bavail * left.f_frsize))

@@ -173,6 +173,20 @@ def test_a_compressed_last_cluster_of_an_image_with_subclusters_stays(
         assert content("q") != before.ljust(GROWN, b"\0")
 
 
+@pytest.mark.parametrize("mode", ["falloc", "full"])
+def test_an_image_in_a_longer_file_gets_its_room(instar: Call, mode: str) -> None:
+    """quirk("resize-in-a-longer-file")"""
+    image(f"write -P 1 {START} 1k")
+    for name in "xq":
+        os.truncate(name, os.path.getsize(name) + (1 << 20))
+    resized(instar, f"--preallocation={mode}", size=SIZE + 512)
+    told = qemu("resize", "-f", "qcow2", f"--preallocation={mode}", "q", str(SIZE + 512))
+    assert told[::2] == (
+        1,
+        "qemu-img: Failed to resize underlying file: Cannot use preallocation for shrinking files\n",
+    )
+
+
 @pytest.mark.skipif("qed" not in registry.entries(), reason="instar-qed is not installed")
 @pytest.mark.parametrize("below", [0, 2 * GROWN])
 def test_what_qed_cannot_preallocate_is_refused_in_qemu_imgs_words(instar: Call, below: int) -> None:

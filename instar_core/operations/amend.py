@@ -45,8 +45,6 @@ def amend(
     point leaves the old state or the new one, or that between two of several options, with at most leaked clusters.
     Raises InstarError, of kind UNSUPPORTED where the format cannot be amended.
     """
-    if format is not None:
-        checked(given, amendable(format))
     with Changing(path, settings, format=format, options=open_options, cache=cache) as image:
         values = _values(image.member, given)
         secrets = {suffix: _taken(values, suffix) for suffix in (NEW, OLD)}

@@ -14,7 +14,7 @@ from instar_core.errors import ErrorKind, FormatError, InstarError, UsageError
 from instar_core.operations.resize import UNRESIZED_BY_QEMU, prepared
 from instar_core.results import Progress
 from instar_core.settings import DEFAULTS
-from instar_core.types import Capability, Empty, Resize
+from instar_core.types import Capability, Empty, Layer, Resize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ else:
 EMPTIED_BY_QEMU = frozenset({"qcow2", "qcow"})
 """Formats of which qemu-img leaves nothing in the image after its content was committed."""
 
+SECTOR = 512
 SPARSE = 64 << 10
 """Least run of zero bytes that is not written: shorter ones would only tear the base image into pieces."""
 
@@ -73,6 +74,7 @@ def commit(
         finally:
             found.device.close()
         with below:
+            _cover(image, below, cancelled)
             _grow(below, image.member.info.virtual_size, settings, cancelled)
             _write(image, below, found.depth, rate, progress, cancelled)
             _settle(below)
@@ -117,6 +119,35 @@ def _open(base: Base, settings: Settings, cache: str) -> Changing:
     except InstarError as error:
         error.path = None
         raise
+
+
+def _cover(image: Changing, base: Changing, cancelled: Callable[[], bool] | None) -> None:
+    """What the image reads as past the end of the base is its own, where a longer base would show something else there.
+
+    That is what a key makes of a file's new bytes. The image has it until all of its content is in the base.
+    """
+    before, size = base.member.info.virtual_size, image.member.info.virtual_size
+    if before >= size or not _ciphered(base.member, before):
+        return
+    with image.chain(base.held) as top:
+
+        def pieces(unit: int) -> Iterator[Piece]:
+            start = before // unit * unit
+            lower = (piece for piece in stretches.pieces(top, start=start, length=size - start) if piece.depth)
+            return completed(lower, unit, size, Below(top).between)
+
+        image.update(pieces, cancelled=cancelled, keep=True, opaque=True)
+    _settle(image)
+    image.afresh()
+
+
+def _ciphered(member: Member, end: int) -> bool:
+    """Whether the disk ends with content that is stored with a key: all of a LUKS volume is, written or not."""
+    if not member.info.encrypted or not end:
+        return False
+    start = max(0, end - SECTOR)
+    extents = list(member.session.map(member.format, member.info, Layer(), start, end - start))
+    return any(extent.coding for extent in extents)
 
 
 def _grow(base: Changing, size: int, settings: Settings, cancelled: Callable[[], bool] | None) -> None:

@@ -35,6 +35,8 @@ class Mended:
         self.mode = mode
         self.told = told
         self.wanted = False
+        self.corrupt = False
+        """Whether there are corruptions beside the leaks that the mode is about: a format may mend them as well."""
         self.leaks = 0
         self.corruptions = 0
 
@@ -42,7 +44,10 @@ class Mended:
         """The finding counts, if the mode covers it."""
         if self.told is not None:
             self.told(finding)
-        if not finding.repairable or (self.mode == "leaks" and finding.severity == Severity.CORRUPTION):
+        if not finding.repairable:
+            return
+        if self.mode == "leaks" and finding.severity == Severity.CORRUPTION:
+            self.corrupt = True
             return
         self.wanted = True
         if finding.severity == Severity.LEAK:
@@ -83,7 +88,7 @@ def repair(
             first = examine(top, found.note, settings)
             name = top.format
             marked = top.info.dirty or top.info.details.get("corrupt")
-        if not found.wanted and not marked:
+        if not found.wanted and not found.corrupt and not marked:
             return first
         for _ in range(ROUNDS):
             _mend(path, name, Repair(mode, time.time_ns(), os.urandom(64)), writable, opened, options)
@@ -92,7 +97,9 @@ def repair(
                 last = examine(top, again.note, settings)
             if not again.wanted or (again.leaks, again.corruptions) == (found.leaks, found.corruptions):
                 break
-        if not found.wanted:
+        if found.corrupt:
+            found.corruptions = max(0, first.corruptions - last.corruptions)
+        if not found.wanted and not found.corruptions:
             return first
         if mended is not None:
             mended(first._replace(leaks_fixed=found.leaks, corruptions_fixed=found.corruptions))

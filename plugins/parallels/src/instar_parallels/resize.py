@@ -65,11 +65,22 @@ def _shorter(source: Source, disk: Disk, sectors: int, entries: int) -> Iterator
             end = max(end, offset + (count - 1) * step + disk.cluster)
     for _, count, where, offset, step in stretches(source, disk, entries, disk.entries):
         if where == Where.INSIDE:
-            for number in range(count):
-                yield Punch(offset + number * step, disk.cluster)
+            yield from _free(offset, count, step, disk.cluster, end)
     if end < source.size:
         yield Truncate(end)
     yield Barrier()
+
+
+def _free(offset: int, count: int, step: int, cluster: int, end: int) -> Iterator[Punch]:
+    """These clusters take no room, as far as they lie before `end`: the rest is cut off. Neighbours go in one."""
+    if step == cluster:
+        if offset < end:
+            yield Punch(offset, min(offset + count * cluster, end) - offset)
+        return
+    for number in range(count):
+        place = offset + number * step
+        if place < end:
+            yield Punch(place, cluster)
 
 
 def _longer(source: Source, disk: Disk, sectors: int, entries: int, least: int) -> Iterator[Edit]:

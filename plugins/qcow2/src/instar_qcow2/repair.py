@@ -39,7 +39,7 @@ INCOMPATIBLE = 72
 
 def repair(image: Image, request: Repair) -> Iterator[Edit]:
     """Leaked clusters are free (mode leaks), or nothing is wrong (all) but what no one can mend: content that cannot be
-    read. What can be read is as before.
+    read. What can be read is as before. Where refcounts are right then, so are the COPIED flags, as with qemu-img.
 
     Raises FormatError where a check would, and, for leaks alone, where the refcount structures themselves are broken.
     """
@@ -82,7 +82,7 @@ def repair(image: Image, request: Repair) -> Iterator[Edit]:
     released = Released(survey.references)
     if anew:
         release_structures(source, survey, released)
-    if everything:
+    if everything or not outcome.wrong:
         yield from outcome.phase(_flags(source, survey, released, clear=True))
     if anew:
         yield from outcome.phase(_anew(source, header, table, survey, released, moving))
