@@ -24,7 +24,10 @@ def cases() -> Iterator[Case]:
     for name, blob, asks in (*compressed(), *apple(), *texts(), *tables()):
         yield Case(f"bomb: {name}", name, "CVE-2015-5162", only(blob), asks, memory=500 * MIB)
     for name, blob, message in derivations():
-        asks = (ask("info", "x", 0), Ask(("convert", "-O", "raw", *SECRET, "out"), 1, f"Could not open 'x': {message}"))
+        asks = (
+            ask("info", "x", 0),
+            Ask(("convert", "-O", "raw", *SECRET, "out"), 1, f"Could not open '{SECRET[-1]}': {message}"),
+        )
         yield Case(f"bomb: {name}", name, "key derivation without a bound", only(blob), asks, qemu="derives for hours")
 
 
