@@ -232,7 +232,8 @@ def test_memory_that_is_kept_is_counted():
     held = []
 
     def hoarding(*words):
-        held.append(bytearray(b"x" * (1 << 20)))
+        held.append(bytearray(b"x" * (8 << 20)))
         return WALLED(*words)
 
-    assert leaks.leaks(hoarding, 8).memory > 6 << 20
+    # Far more than what the process may give back meanwhile of what was freed before.
+    assert leaks.leaks(hoarding, 8).memory > 32 << 20
