@@ -65,6 +65,16 @@ def same_sandbox_everywhere() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def path_of_imports_is_left_as_found() -> Iterator[None]:
+    """A folder of plugins that a module's tests leave on the path would be everybody's afterwards."""
+    before = sys.path[:]
+    yield
+    left = [entry for entry in sys.path if entry not in before]
+    sys.path[:] = before
+    assert left == []
+
+
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The current folder, which is empty, under the default settings."""

@@ -63,13 +63,14 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def held(site: Path) -> Iterator[dict[str, Any]]:
     """Snapshots that are made with the plugin, for all tests here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(site))
-        registry.forget()
         patch.setattr(guests, "_found", {})
-        try:
-            guests.hold()
-        except SandboxError as error:
-            pytest.skip(f"no guests here: {error}")
+        with pytest.MonkeyPatch.context() as path:  # undone at once: a test's own is undone before the module's would be
+            path.syspath_prepend(str(site))
+            registry.forget()
+            try:
+                guests.hold()
+            except SandboxError as error:
+                pytest.skip(f"no guests here: {error}")
         yield guests._found
         guests.forget()
 
