@@ -28,13 +28,15 @@ KINDS = {
 
 
 class Device:
-    """An open file: its name, descriptor, size and allocated bytes. `block` for a block device."""
+    """An open file: its name, descriptor, size and allocated bytes. `block` for a block device; `locked` once locks
+    were taken on it."""
 
-    __slots__ = ("allocated", "block", "descriptor", "identity", "path", "size")
+    __slots__ = ("allocated", "block", "descriptor", "identity", "locked", "path", "size")
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
         self.descriptor = descriptor
+        self.locked = False
         facts = os.fstat(descriptor)
         self.block = stat.S_ISBLK(facts.st_mode)
         self.identity = _identity(facts)
@@ -42,8 +44,12 @@ class Device:
         self.allocated = facts.st_blocks * SECTOR
 
     def close(self) -> None:
-        """The descriptor is closed."""
+        """The descriptor is closed, and nothing is locked by it: a worker that is about to end may have it too."""
         if self.descriptor >= 0:
+            if self.locked:
+                from instar_core import locks
+
+                locks.release(self)
             os.close(self.descriptor)
             self.descriptor = -1
 

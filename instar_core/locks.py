@@ -43,6 +43,7 @@ def take(device: Device, claim: tuple[tuple[int, ...], tuple[int, ...]]) -> None
     way.
     """
     used, unshared = claim
+    device.locked = True
     for byte in [USED + bit for bit in used] + [UNSHARED + bit for bit in unshared]:
         try:
             fcntl.fcntl(device.descriptor, SETLK, FLOCK.pack(fcntl.F_RDLCK, 0, byte, 1, 0))

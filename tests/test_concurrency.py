@@ -11,8 +11,12 @@ import time
 
 import pytest
 
+import instar_core
+from instar_core import device as devices
+from instar_core import locks
 from instar_core.changing import Changing
 from instar_core.cli.main import VERBS
+from instar_core.errors import DeviceError
 from instar_core.settings import Settings
 
 SIZE = 1 << 20
@@ -276,3 +280,29 @@ def test_of_several_instars_that_make_snapshots_at_once_each_wins_or_is_told(img
     assert len(listed) - 2 == ROUNDS * WORKERS
     assert told.count("Is another process using the image [disk]?") == lost
     assert run(tmp_path, img, "check", "disk")[0] == 0
+
+
+def test_the_locks_of_a_closed_file_are_gone_while_a_worker_still_has_its_descriptor(tmp_path):
+    (tmp_path / "disk").write_bytes(bytes(SIZE))
+    first = devices.open_named(str(tmp_path / "disk"))
+    locks.take(first, locks.READ)
+    late = os.dup(first.descriptor)
+    try:
+        second = devices.open_named(str(tmp_path / "disk"), write=True)
+        with pytest.raises(DeviceError, match="lock"):
+            locks.take(second, locks.CHANGE)
+        locks.release(second)
+        first.close()
+        locks.take(second, locks.CHANGE)
+        second.close()
+    finally:
+        os.close(late)
+
+
+def test_in_a_pool_an_image_is_changed_as_soon_as_it_was_read(tmp_path):
+    disk = str(tmp_path / "disk")
+    instar_core.create(disk, format="qcow2", size=SIZE, settings=INLINE)
+    with instar_core.Pool(2, sandbox="process") as pool:
+        for size in range(SIZE, 2 * SIZE, SIZE // 8):
+            assert instar_core.info(disk, settings=pool.settings)[0].image.virtual_size == size
+            assert instar_core.resize(disk, size + SIZE // 8, settings=pool.settings) == size + SIZE // 8
