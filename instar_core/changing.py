@@ -45,8 +45,10 @@ class Changing:
         options: Mapping[str, Any] | None = None,
         cache: str = "writeback",
         device: Device | None = None,
+        foreseen: str = "",
     ) -> None:
-        """`device` is the image's own file where that is open already (it stays the caller's); else `path` names it.
+        """`foreseen` is the one kind of request that will be made, if it is but one: the worker gets ready for no more,
+        and another kind costs a further worker. `device` is the image's own file where that is open already (it stays the caller's); else `path` names it.
 
         `cache` is one of qemu's modes: barriers reach stable storage in all but unsafe; writethrough and directsync put
         each write there; none and directsync go past the page cache. Raises InstarError.
@@ -54,6 +56,7 @@ class Changing:
         self.settings = settings
         self.cache = cache
         self._options = options
+        self._operation = f"write/{foreseen}" if foreseen else "write"
         self.files: list[Device] = []
         first = devices.reopen(device) if device is not None else devices.open_named(chains.plain(path))
         # The one lock is that of the descriptor that is written to.
@@ -102,7 +105,13 @@ class Changing:
         """
         member = self.member
         top = chains.open_chain(
-            member.path, self.settings, "map", format=member.format, options=self._options, held=self.held | held
+            member.path,
+            self.settings,
+            "map",
+            format=member.format,
+            options=self._options,
+            device=devices.once_more(self.files[0]),
+            held=self.held | held,
         )
         if top.devices[0].identity not in self.held:
             top.close()
@@ -153,7 +162,9 @@ class Changing:
         Raises InstarError; what was done until then leaves the old state or the new one.
         """
         from instar_core.dataplane.apply import Bounds, apply
+        from instar_core.session import KINDS
 
+        self._foresee(KINDS[type(request)])
         member = self.member
         bounds = Bounds(self.files, member.info, wanted_size(request))
         edits = member.session.edits(member.format, request, runs)
@@ -191,6 +202,7 @@ class Changing:
         from instar_core.dataplane.fill import fill
         from instar_core.types import Update
 
+        self._foresee("update")
         member, settings = self.member, self.settings
         if member.info.blocked:
             raise FormatError(member.info.blocked, kind=ErrorKind.UNSUPPORTED, path=member.path)
@@ -229,7 +241,13 @@ class Changing:
 
     def _parse(self, device: Device) -> Member:
         path, settings, format, options = self._parsed
-        return chains.open_member(path, settings, "write", format=format, options=options, device=device)
+        return chains.open_member(path, settings, self._operation, format=format, options=options, device=device)
+
+    def _foresee(self, kind: str) -> None:
+        """The worker is ready for requests of this kind."""
+        if self._operation not in ("write", f"write/{kind}"):
+            self._operation = "write"
+            self.afresh()
 
     def _hold(self, file: Device) -> None:
         """The file is open for writing as well, and locked."""

@@ -103,7 +103,7 @@ def budget(operation: str, devices: Sequence[Device], settings: Settings) -> ins
         memory = settings.memory
     if settings.cpu is not None:
         return instar_sandbox.Limits(settings.cpu, memory, settings.timeout)
-    if operation in ("map", "check", "convert", "write"):
+    if operation.partition("/")[0] in ("map", "check", "convert", "write"):
         size = sum(device.size for device in devices)
         cpu = limits.MAP_CPU + limits.MAP_CPU_PER_GIB * min(size // limits.GIB, LARGEST_IMAGE)
     return instar_sandbox.Limits(cpu, memory, settings.timeout)

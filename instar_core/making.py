@@ -120,7 +120,8 @@ class Order:
     def session(self) -> FormatSession:
         """A session of the writer. It is always a jailed process (or inline, where that was asked for by name)."""
         place = "inline" if self.settings.sandbox == "inline" else "process"
-        return FormatSession([], "write", self.settings._replace(sandbox=place), self.spec.name)
+        operation = "write/create" if sealing.secret(self.values) is None else "write"
+        return FormatSession([], operation, self.settings._replace(sandbox=place), self.spec.name)
 
     def dialogue(self, session: FormatSession, size: int) -> Dialogue:
         """The dialogue, its geometry stated. Raises FormatError with the path where the options do not fit."""
@@ -134,7 +135,7 @@ class Order:
             dialogue.geometry = sealing.keyed(dialogue.geometry, key)
             return dialogue
         except InstarError as error:
-            error.path = self.path
+            error.path = self.path or None
             raise
 
 
@@ -166,6 +167,6 @@ def open_target(target: Target, order: Order, dialogue: Dialogue, *, create: boo
     """The files of the new image are there and empty. Without `create` the first must be there."""
     order.check_file_options()
     device = target.take(order.path, create=create)
-    if not device.block and create:
+    if not device.fixed and create:
         prepare_file(device, order)
     target.take_further(dialogue.geometry, keep=bool(order.values.get("keep_data_file")), given=order.given.values())

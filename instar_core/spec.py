@@ -70,7 +70,8 @@ class FormatSpec(NamedTuple):
     """What an entry point of the group instar.formats.v1 names. Importing it parses nothing and costs nothing.
 
     `hooks` is the module with the hook implementations; `preload` lists, per operation, modules that these need and
-    that must therefore be imported before the sandbox closes. `api` is the least version of the API that the plugin
+    that must therefore be imported before the sandbox closes; "write/KIND" stands for "write" where only requests of
+    that kind will be made. `api` is the least version of the API that the plugin
     needs: (1, 0), or the minor of the newest thing in it that the plugin uses.
     """
 

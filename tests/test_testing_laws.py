@@ -142,6 +142,13 @@ BROKEN = {
     ),
     "late": ({}, {"    seen = {0}": "    import bz2\n\n    seen = {0}"}, "what_a_hook_imports_late", "bz2"),
     "newer": ({"api=(1, 0)": "api=(1, 99)"}, {}, "the_specification_is_plain", r"needs version 1\.99"),
+    "unkind": (
+        {"api=(1, 0)": 'preload={"write": (), "write/growth": ()}'},
+        {},
+        "the_specification_is_plain",
+        "a request called growth",
+    ),
+    "narrow": ({"api=(1, 0)": 'preload={"write/create": ()}'}, {}, "the_specification_is_plain", "for several of them"),
     "types": (
         {},
         {"_table(image)[0], BLOCK)": "_table(image)[0], BLOCK, details={'x': 1.5})"},

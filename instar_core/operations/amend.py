@@ -45,7 +45,7 @@ def amend(
     point leaves the old state or the new one, or that between two of several options, with at most leaked clusters.
     Raises InstarError, of kind UNSUPPORTED where the format cannot be amended.
     """
-    with Changing(path, settings, format=format, options=open_options, cache=cache) as image:
+    with Changing(path, settings, format=format, options=open_options, cache=cache, foreseen="amend") as image:
         values = _values(image.member, given)
         secrets = {suffix: _taken(values, suffix) for suffix in (NEW, OLD)}
         size = values.get("size")

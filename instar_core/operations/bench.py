@@ -60,7 +60,7 @@ def bench(
             return _read(top, requests, depth, cache in DIRECT, settings, cancelled)
     if settings.force_share:
         raise InstarError("force-share=on can only be used with read-only images", path=path)
-    with Changing(path, settings, format=format, options=open_options, cache=cache) as image:
+    with Changing(path, settings, format=format, options=open_options, cache=cache, foreseen="update") as image:
         if image.member.info.encrypted:
             raise InstarError("Writing to encrypted images is not measured", kind=ErrorKind.UNSUPPORTED, path=path)
         requests = Requests(count, size, offset, step or size, image.member.info.virtual_size)

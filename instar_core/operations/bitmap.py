@@ -52,7 +52,7 @@ def bitmap(
         if action.verb not in VERBS:
             raise UsageError(f"bitmaps have no action '{action.verb}'")
     opened: list[Member] = []
-    with Changing(path, settings, format=format, options=open_options) as image:
+    with Changing(path, settings, format=format, options=open_options, foreseen="bitmap") as image:
         try:
             other = None
             if source is not None:

@@ -66,7 +66,10 @@ class Into:
 
         An image that cannot be written in place is made anew, if nothing is lost by that. Raises InstarError.
         """
-        with Changing(self.path, self.settings, format=self.format, options=self.options, cache=how.cache) as image:
+        foreseen = "" if bitmaps else "update"
+        with Changing(
+            self.path, self.settings, format=self.format, options=self.options, cache=how.cache, foreseen=foreseen
+        ) as image:
             member = image.member
             if self.compress and Capability.COMPRESS not in registry.spec(member.format).capabilities:
                 raise InstarError("Compression not supported for this file format", kind=ErrorKind.UNSUPPORTED)

@@ -205,7 +205,7 @@ def _make(
             dialogue.finish,
             files.descriptors,
             sparse=0,
-            fresh=not any(file.block for file in files.files),
+            fresh=not any(file.fixed for file in files.files),
             cancelled=cancelled,
             durable=False,
             sandbox=settings.sandbox,
@@ -229,7 +229,7 @@ def _write(
     settings: Settings,
     cancelled: Callable[[], bool] | None,
 ) -> None:
-    with Changing(target, settings, format=format) as image, Rest(image) as rest:
+    with Changing(target, settings, format=format, foreseen="update") as image, Rest(image) as rest:
         if image.member.info.virtual_size < part.content:
             raise InstarError("output file is smaller than input file")
         image.update(lambda unit: rest.behind(pieces, part.content, unit), sparse=0, cancelled=cancelled)

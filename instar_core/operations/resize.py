@@ -9,6 +9,7 @@ from instar_core import dirty, registry, stretches
 from instar_core.changing import Changing
 from instar_core.errors import ErrorKind, FormatError, InstarError, UsageError
 from instar_core.settings import DEFAULTS
+from instar_core.sizes import HIGHEST
 from instar_core.types import Capability, Kind, Layer, Resize
 
 TYPE_CHECKING = False
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from instar_core.settings import Settings
 
 MODES = ("off", "metadata", "falloc", "full")
+LARGEST = (1 << 63) - (1 << 30)
+"""Bytes of the largest disk that QEMU knows."""
 UNRESIZED_BY_QEMU = frozenset({"vmdk", "vhdx", "vpc", "vdi", "parallels", "qcow"})
 """Formats that qemu-img does not resize."""
 
@@ -45,11 +48,11 @@ def resize(
     """
     if preallocation not in MODES:
         raise UsageError(f"Invalid preallocation mode '{preallocation}'")
-    with Changing(path, settings, format=format, options=open_options) as image:
+    with Changing(path, settings, format=format, options=open_options, foreseen="resize") as image:
         member = image.member
         before = member.info.virtual_size
         wanted = before + relative * size if relative else size
-        if wanted <= 0:
+        if not 0 < wanted <= HIGHEST:
             raise UsageError("New image size must be positive")
         if wanted <= before and preallocation != "off":
             raise UsageError("Preallocation can only be used for growing images")
@@ -59,6 +62,8 @@ def resize(
         if hidden or Capability.RESIZE not in registry.spec(member.format).capabilities:
             raise InstarError("Image format driver does not support resize", kind=ErrorKind.UNSUPPORTED)
         consistent(member)
+        if wanted > LARGEST:
+            raise UsageError(f"offset({wanted}) exceeds maximum({LARGEST})")
         request = Resize(wanted, preallocation, time.time_ns(), os.urandom(64), None)
         if wanted > before:
             request = request._replace(below=prepared(image, before, cancelled, request))

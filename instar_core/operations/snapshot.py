@@ -90,7 +90,7 @@ def _change(
     options: Mapping[str, Any] | None,
     settings: Settings,
 ) -> None:
-    with Changing(path, settings, format=format, options=options) as image:
+    with Changing(path, settings, format=format, options=options, foreseen="snapshot") as image:
         member = image.member
         if member.reference() is not None:  # the images below must be there, as for any other use
             image.chain().close()

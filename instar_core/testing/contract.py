@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from instar_core import hookspecs, signatures
+from instar_core.session import KINDS
 from instar_core.spec import misfit
 from instar_core.testing.imports import imported
 from instar_core.testing.law import holds
@@ -91,6 +92,10 @@ class ContractLaws(Laws):
         for each in (spec.options, spec.amend_options, spec.open_options):
             names = [option.name for option in each]
             holds(len(set(names)) == len(names), f"an option stands twice in {', '.join(names)}")
+        kinds = {name.partition("/")[2] for name in spec.preload if name.startswith("write/")}
+        strange = sorted(kinds - set(KINDS.values()))
+        holds(not strange, f"it preloads for a request called {', '.join(strange)}, which there is not")
+        holds(not kinds or "write" in spec.preload, "it preloads for kinds of requests, and nothing for several of them")
         for sign in spec.signatures:
             holds(isinstance(sign, Signature) and isinstance(sign.magic, bytes), f"{sign!r:.60} is not a Signature")
             holds(len(sign.magic) >= 3, f"{sign.magic!r} is too short to be a signature")

@@ -140,10 +140,16 @@ def specification(name: str, value: str) -> FormatSpec:
 
 
 def load(name: str, value: str, operation: str) -> ModuleType:
-    """The hooks module of the plugin that an entry point's value leads to, with what the operation needs imported."""
+    """The hooks module of the plugin that an entry point's value leads to, with what the operation needs imported.
+
+    Where only one kind of request will be made the operation is write/KIND, for which a plugin may name less.
+    """
     spec = specification(name, value)
     __import__(spec.hooks)
-    for module in (*spec.preload.get("info", ()), *spec.preload.get(operation, ())):
+    needed = spec.preload.get(operation)
+    if needed is None:
+        needed = spec.preload.get(operation.partition("/")[0], ())
+    for module in (*spec.preload.get("info", ()), *needed):
         __import__(module)
     if operation in ("map", "check", "convert"):
         __import__("array")

@@ -47,6 +47,19 @@ KEYSLOTS = (
 )
 
 UNLOCK = "instar_core.luks1.unlock"
+WRITE, SEAL = "instar_qcow2.write", "instar_qcow2.sealing"
+WRITERS = {
+    "create": "instar_qcow2.newimage",
+    "snapshot": "instar_qcow2.snapshot_edit",
+    "bitmap": "instar_qcow2.bitmap_edit",
+    "resize": "instar_qcow2.resize",
+    "rebase": "instar_qcow2.rebase",
+    "update": "instar_qcow2.update",
+    "empty": "instar_qcow2.empty_image",
+    "amend": "instar_qcow2.amend",
+    "repair": "instar_qcow2.repair",
+}
+"""The module that carries out each kind of request."""
 
 SPEC = FormatSpec(
     name="qcow2",
@@ -84,7 +97,9 @@ SPEC = FormatSpec(
     preload={
         "map": ("instar_qcow2.map", UNLOCK),
         "check": ("instar_qcow2.check", UNLOCK),
-        "write": ("instar_qcow2.write", "instar_qcow2.sealing", UNLOCK),
+        "write": (WRITE, *WRITERS.values(), SEAL, UNLOCK),
+        "write/amend": (WRITE, WRITERS["amend"], SEAL, UNLOCK),
+        **{f"write/{kind}": (WRITE, module, UNLOCK) for kind, module in WRITERS.items() if kind != "amend"},
     },
 )
 """Create options stand in the order in which qemu-img names them in its `Formatting` line."""

@@ -1,123 +1,61 @@
-"""Writing qcow2: new images, empty or filled, and changes of internal snapshots."""
+"""Writing qcow2: each kind of request has modules of its own, which SPEC.preload names for it."""
 
 from __future__ import annotations
 
 from instar_core.errors import ErrorKind, FormatError
-from instar_core.types import (
-    Amend,
-    BitmapEdit,
-    Coding,
-    Create,
-    Empty,
-    Geometry,
-    NewFile,
-    Rebase,
-    Repair,
-    Resize,
-    SnapshotEdit,
-    Update,
-    Zero,
-)
-from instar_qcow2 import layout
-from instar_qcow2.amend import amend
-from instar_qcow2.bitmap_edit import edit_bitmaps
-from instar_qcow2.empty import empty
-from instar_qcow2.empty_image import empty_image
-from instar_qcow2.encryption import coding as cipher
-from instar_qcow2.heading import heading
-from instar_qcow2.mapped import fill_mapped
-from instar_qcow2.plan import plan_image
-from instar_qcow2.rebase import rebase
-from instar_qcow2.repair import repair
-from instar_qcow2.resize import resize
-from instar_qcow2.sequential import fill
-from instar_qcow2.sizes import overhead
-from instar_qcow2.snapshot_edit import edit_snapshots
-from instar_qcow2.update import update
+from instar_core.types import Amend, BitmapEdit, Create, Empty, Rebase, Repair, Resize, SnapshotEdit, Update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from instar_core.source import Image
-    from instar_core.types import Edit, Run, WriteRequest
-    from instar_qcow2.plan import Plan
+    from instar_core.types import Edit, Geometry, Run, WriteRequest
 
 
 def write(image: Image | None, request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
     """The edits that the request asks for; for Create, a Geometry first. See the hook instar_write."""
     if isinstance(request, Create):
-        yield from create(request, runs)
-    elif isinstance(request, SnapshotEdit) and image is not None:
-        yield from edit_snapshots(image, request)
-    elif isinstance(request, BitmapEdit) and image is not None:
-        yield from edit_bitmaps(image, request, runs)
-    elif isinstance(request, Resize) and image is not None:
-        yield from resize(image, request)
-    elif isinstance(request, Rebase) and image is not None:
-        yield from rebase(image, request)
-    elif isinstance(request, Update) and image is not None:
-        yield from update(image, request, runs)
-    elif isinstance(request, Empty) and image is not None:
-        yield from empty_image(image)
-    elif isinstance(request, Amend) and image is not None:
-        yield from amend(image, request)
-    elif isinstance(request, Repair) and image is not None:
-        yield from repair(image, request)
-    else:
+        from instar_qcow2.newimage import create
+
+        return create(request, runs)
+    if image is None:
         raise FormatError("qcow2 images cannot be changed in this way", kind=ErrorKind.UNSUPPORTED)
+    return change(image, request, runs)
 
 
-def create(request: Create, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
-    """A new image that holds the runs. Before the last barrier the file has no header.
+def change(image: Image, request: WriteRequest, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
+    """The edits that change the image."""
+    if isinstance(request, SnapshotEdit):
+        from instar_qcow2.snapshot_edit import edit_snapshots
 
-    Raises FormatError, before anything else, for options that qemu-img refuses, and in its words.
-    """
-    plan = plan_image(request)
-    heading(plan, 0, 0, 0)
-    yield geometry(plan)
-    if plan.encryption.method != layout.CRYPT_NONE and plan.keys is None:
-        raise FormatError("an image is to be encrypted and no key slots were made for it")
-    source = iter(runs)
-    first = next(source, None)
-    yield Zero(0, plan.cluster_size)
-    if plan.preallocation != "off":
-        yield from fill_mapped(plan, _again(first, source))
-    elif first is None:
-        yield from empty(plan)
-    else:
-        yield from fill(plan, _again(first, source))
+        return edit_snapshots(image, request)
+    if isinstance(request, BitmapEdit):
+        from instar_qcow2.bitmap_edit import edit_bitmaps
 
+        return edit_bitmaps(image, request, runs)
+    if isinstance(request, Resize):
+        from instar_qcow2.resize import resize
 
-def geometry(plan: Plan) -> Geometry:
-    """How the writer wants the runs. Zeros count where something else would show through: a backing or a kept file, or,
-    where nothing in the image can say that they are zeros, what an unwritten cluster decrypts to."""
-    coding = None
-    if plan.compress:
-        zstd = plan.compression_type == layout.COMPRESSION_ZSTD
-        coding = Coding("zstd" if zstd else "deflate-12", plan.cluster_size)
-    files: tuple[NewFile, ...] = ()
-    if plan.data_file:
-        files = (NewFile(plan.data_file, plan.size, named=True),)
-    encryption = plan.encryption
-    encrypted = encryption.method != layout.CRYPT_NONE
-    unsaid = encrypted and plan.preallocation != "off" and not plan.unwritten_zeros
-    by_offset = encryption.method == layout.CRYPT_LUKS
-    # The rest of the last cluster is written too: left alone, it would not read as zeros when the disk grows.
-    size = plan.clusters << plan.cluster_bits if encrypted and not plan.data_file_raw else plan.size
-    return Geometry(
-        plan.unit,
-        size,
-        zeros=bool(plan.backing_file) or plan.keep_data_file or unsaid,
-        coding=coding,
-        overhead=overhead(plan),
-        files=files,
-        measure_unit=plan.cluster_size,
-        cipher=cipher(encryption.cipher, encryption.key_size, by_offset=by_offset) if encrypted else None,
-    )
+        return resize(image, request)
+    if isinstance(request, Rebase):
+        from instar_qcow2.rebase import rebase
 
+        return rebase(image, request)
+    if isinstance(request, Update):
+        from instar_qcow2.update import update
 
-def _again(first: Run | None, rest: Iterator[Run]) -> Iterator[Run]:
-    if first is not None:
-        yield first
-    yield from rest
+        return update(image, request, runs)
+    if isinstance(request, Empty):
+        from instar_qcow2.empty_image import empty_image
+
+        return empty_image(image)
+    if isinstance(request, Amend):
+        from instar_qcow2.amend import amend
+
+        return amend(image, request)
+    if isinstance(request, Repair):
+        from instar_qcow2.repair import repair
+
+        return repair(image, request)
+    raise FormatError("qcow2 images cannot be changed in this way", kind=ErrorKind.UNSUPPORTED)
