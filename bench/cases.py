@@ -12,7 +12,8 @@ copy where the case changes it."""
 class Case(NamedTuple):
     """One comparison: both programs get `words`, instar's under the name qemu-img.
 
-    `ours` runs another command of ours instead: "instar" or "python" and its arguments. `made` is the format of what
+    `ours` runs another command of ours instead: "instar" or "python" and its arguments; `call` calls the function of
+    that name in bench.calls, with the first image among the words. `made` is the format of what
     a run makes. `answers` says that both must print the same. `short` cases are run more often. With `memory` it is
     the peak of memory that is compared, not the time. A case that does not `parse` anything has no sandbox.
     """
@@ -26,6 +27,7 @@ class Case(NamedTuple):
     memory: bool = False
     parses: bool = True
     changes: tuple[str, ...] = ()
+    call: str = ""
 
 
 def _change(name: str, image: str, verb: str, *words: str, also: tuple[str, ...] = ()) -> Case:
@@ -51,6 +53,24 @@ ZSTD = ("-c", "-o", "compression_type=zstd")
 
 GROWN, SHRUNK = "+8G", "-512M"
 BASES = ("data.qcow2", "other.qcow2")
+
+CHANGES = (
+    _change("snapshot-create", "data.qcow2", "snapshot", "-c", "s", "@data.qcow2"),
+    _change("snapshot-apply", "snapped.qcow2", "snapshot", "-a", "s", "@snapped.qcow2"),
+    _change("snapshot-delete", "snapped.qcow2", "snapshot", "-d", "s", "@snapped.qcow2"),
+    _change("resize-grow", "data.qcow2", "resize", "@data.qcow2", GROWN),
+    _change("resize-shrink", "data.qcow2", "resize", "--shrink", "@data.qcow2", SHRUNK),
+    _change("commit", "over.qcow2", "commit", "@over.qcow2", also=("empty.qcow2",)),
+    _change("commit-d", "over.qcow2", "commit", "-d", "@over.qcow2", also=("empty.qcow2",)),
+    _change("rebase", "thin.qcow2", "rebase", "-b", "other.qcow2", "-F", "qcow2", "@thin.qcow2", also=BASES),
+    _change("rebase-none", "thin.qcow2", "rebase", "-b", "", "@thin.qcow2", also=BASES),
+)
+INFO_JSON = Case("info", ("info", "--output=json", "@small.qcow2"), answers=True, short=True)
+
+
+def _called(case: Case) -> Case:
+    return case._replace(name=f"library-{case.name}", call=case.name)
+
 
 CASES = (
     Case("start-python", INFO, ("python", "-c", "pass"), short=True, parses=False),
@@ -89,15 +109,8 @@ CASES = (
     _convert("chain-raw", "top.qcow2", "raw"),
     _convert("sparse-raw", "sparse.qcow2", "raw"),
     Case("convert-sparse-qcow2", SPARSE, made="qcow2"),
-    _change("snapshot-create", "data.qcow2", "snapshot", "-c", "s", "@data.qcow2"),
-    _change("snapshot-apply", "snapped.qcow2", "snapshot", "-a", "s", "@snapped.qcow2"),
-    _change("snapshot-delete", "snapped.qcow2", "snapshot", "-d", "s", "@snapped.qcow2"),
-    _change("resize-grow", "data.qcow2", "resize", "@data.qcow2", GROWN),
-    _change("resize-shrink", "data.qcow2", "resize", "--shrink", "@data.qcow2", SHRUNK),
-    _change("commit", "over.qcow2", "commit", "@over.qcow2", also=("empty.qcow2",)),
-    _change("commit-d", "over.qcow2", "commit", "-d", "@over.qcow2", also=("empty.qcow2",)),
-    _change("rebase", "thin.qcow2", "rebase", "-b", "other.qcow2", "-F", "qcow2", "@thin.qcow2", also=BASES),
-    _change("rebase-none", "thin.qcow2", "rebase", "-b", "", "@thin.qcow2", also=BASES),
+    *CHANGES,
+    *[_called(case) for case in (INFO_JSON, *CHANGES) if case.name != "commit-d"],
     Case("memory-map-huge", MAP, answers=True, memory=True),
     Case("memory-check-huge", CHECK, answers=True, memory=True),
     Case("memory-convert-sparse", SPARSE, made="qcow2", memory=True),

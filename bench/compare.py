@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from bench.calls import CALLS, Call
 from bench.cases import OUT, Case
 from bench.images import Images
 from bench.measure import Command, Failed, Run, Turns, in_turns
@@ -53,7 +54,8 @@ def carry_out(case: Case, images: Images, programs: Programs, count: int, sandbo
         theirs, *ours = commands(case, images, programs, places)
         verify(case, theirs, ours, programs)
         if case.memory:
-            results = weighed(case, theirs, ours)
+            them, *us = [each for each in (theirs, *ours) if isinstance(each, Command)]
+            results = weighed(case, them, us)
         else:
             results = timed(case, in_turns(theirs, ours, count * (SHORT if case.short else 1)))
     except (Failed, Different) as error:
@@ -66,8 +68,8 @@ def carry_out(case: Case, images: Images, programs: Programs, count: int, sandbo
     return [named[0], *[result._replace(jail=result.ours / named[0].ours) for result in named[1:]]]
 
 
-def commands(case: Case, images: Images, programs: Programs, places: Sequence[str]) -> list[Command]:
-    """Their command and ours for each sandbox, with names in place of the words that stand for files."""
+def commands(case: Case, images: Images, programs: Programs, places: Sequence[str]) -> list[Command | Call]:
+    """Their command and ours (or our call) for each sandbox, with names in place of the words that stand for files."""
 
     def named(words: tuple[str, ...], folder: str) -> list[str]:
         made = os.path.join(folder, f"out.{case.made}")
@@ -76,9 +78,13 @@ def commands(case: Case, images: Images, programs: Programs, places: Sequence[st
 
     copies = tuple(images.path(name) for name in case.changes)
     them = os.path.join(images.folder, "theirs")
-    found = [Command([programs.qemu_img, *named(case.words, them)], them, copies=copies)]
+    found: list[Command | Call] = [Command([programs.qemu_img, *named(case.words, them)], them, copies=copies)]
     for place in places:
         us = os.path.join(images.folder, f"ours-{place}")
+        if case.call:
+            (image,) = named(tuple(word for word in case.words if word[:1] == "@"), us)
+            found.append(Call(CALLS[case.call], image, us, place, copies=copies))
+            continue
         if case.ours:
             own = [programs.python if case.ours[0] == "python" else programs.instar, *named(case.ours[1:], us)]
         else:
@@ -87,7 +93,7 @@ def commands(case: Case, images: Images, programs: Programs, places: Sequence[st
     return found
 
 
-def verify(case: Case, theirs: Command, ours: Sequence[Command], programs: Programs) -> None:
+def verify(case: Case, theirs: Command | Call, ours: Sequence[Command | Call], programs: Programs) -> None:
     """All commands work and say or make the same; this is also what warms the caches. Raises Failed, Different."""
     every = [theirs, *ours]
     said = [f"{command.folder}.stdout" for command in every]
@@ -135,7 +141,7 @@ def timed(case: Case, turns: Turns) -> list[Result]:
                 theirs,
                 ours / theirs,
                 statistics.median(one.wall / other.wall for one, other in zip(runs, turns.theirs, strict=True)),
-                median(runs, "cpu") / max(median(turns.theirs, "cpu"), 1e-6),
+                median(runs, "cpu") / max(median(turns.theirs, "cpu"), 1e-6),  # 0 where it is not known
                 turns.load,
                 runs={"ours": [list(run) for run in runs], "theirs": [list(run) for run in turns.theirs]},
             )

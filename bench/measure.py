@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 PATIENCE = 900
 """Seconds after which a run is given up."""
@@ -42,13 +42,7 @@ class Command(NamedTuple):
 
         `watch` is called with the process id again and again while the command runs.
         """
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.mkdir(self.folder)
-        for path in self.copies:
-            words = ("cp", "--sparse=always", "--reflink=auto", path, self.folder)
-            subprocess.run(words, check=True)
-        if self.copies:
-            os.sync()  # what the copies leave to be written is not the command's
+        fresh(self.folder, self.copies)
         errors = os.path.join(self.folder, "stderr")
         environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         environment.update(self.settings)
@@ -76,6 +70,16 @@ class Command(NamedTuple):
         return Run(wall, used.ru_utime + used.ru_stime)
 
 
+def fresh(folder: str, copies: Sequence[str]) -> None:
+    """The folder is there and holds copies of these files, of which nothing waits to be written."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os.mkdir(folder)
+    for path in copies:
+        subprocess.run(("cp", "--sparse=always", "--reflink=auto", path, folder), check=True)
+    if copies:
+        os.sync()  # what the copies leave to be written is not the command's
+
+
 def _wait(pid: int) -> None:
     """The process has ended, killed where it took too long."""
     handle = os.pidfd_open(pid)
@@ -88,6 +92,13 @@ def _wait(pid: int) -> None:
         os.close(handle)
 
 
+class Side(Protocol):
+    """What is measured: a Command, or what can be run in its place."""
+
+    def run(self) -> Run:
+        """One run. Raises Failed."""
+
+
 class Turns(NamedTuple):
     """Runs of theirs and of each of ours taken in turns, and the one-minute load average before and after."""
 
@@ -96,10 +107,10 @@ class Turns(NamedTuple):
     load: tuple[float, float]
 
 
-def in_turns(theirs: Command, ours: Sequence[Command], count: int) -> Turns:
+def in_turns(theirs: Side, ours: Sequence[Side], count: int) -> Turns:
     """`count` runs of each, A B C, B C A and so on, so that none always runs after the same one. Raises Failed."""
     made = Turns([], [[] for _ in ours], (os.getloadavg()[0], 0.0))
-    every = [(theirs, made.theirs), *zip(ours, made.ours, strict=True)]
+    every: list[tuple[Side, list[Run]]] = [(theirs, made.theirs), *zip(ours, made.ours, strict=True)]
     for turn in range(count):
         first = turn % len(every)
         for command, runs in every[first:] + every[:first]:

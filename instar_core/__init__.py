@@ -3,8 +3,8 @@
 Untrusted bytes are parsed only in a sandbox; what the parser says is believed only after one door has checked it;
 the bytes themselves are moved by the kernel, unparsed.
 
-The library: `open` gives a Disk; `info`, `inspect`, `map`, `check`, `convert`, `create`, `measure` and `compare` are
-functions with typed results. The words of the plugin contract (FormatSpec, Extent, hookimpl, …) stand here too.
+The library: `open` gives a Disk; `info`, `inspect`, `map`, `check`, `convert`, `create`, `measure`, `compare` and those
+that change an image are functions with typed results; `snapshot` is a module of four. The words of the plugin contract (FormatSpec, Extent, hookimpl, …) stand here too.
 Everything is imported when it is first used.
 """
 
@@ -16,14 +16,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from instar_core.bitmapplan import Action as Action
     from instar_core.disk import Disk as Disk
     from instar_core.disk import open as open
     from instar_core.errors import *  # noqa: F403
     from instar_core.hookspecs import hookimpl as hookimpl
     from instar_core.keyring import Keyring as Keyring
     from instar_core.operations.amend import amend as amend
+    from instar_core.operations import snapshot as snapshot
     from instar_core.operations.bench import bench as bench
+    from instar_core.operations.bitmap import bitmap as bitmap
     from instar_core.operations.check import check as check
+    from instar_core.operations.commit import commit as commit
     from instar_core.operations.compare import compare as compare
     from instar_core.operations.convert import convert as convert
     from instar_core.operations.create import create as create
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from instar_core.operations.inspect import inspect as inspect
     from instar_core.operations.map import map_ as map  # noqa: F401
     from instar_core.operations.measure import measure as measure
+    from instar_core.operations.rebase import rebase as rebase
+    from instar_core.operations.repair import repair as repair
     from instar_core.operations.resize import resize as resize
     from instar_core.pool import Pool as Pool
     from instar_core.settings import Settings as Settings
@@ -45,6 +51,10 @@ if TYPE_CHECKING:
 
 _OPERATIONS = {
     "resize": "resize",
+    "rebase": "rebase",
+    "commit": "commit",
+    "repair": "repair",
+    "bitmap": "bitmap",
     "dd": "dd",
     "amend": "amend",
     "info": "info",
@@ -68,6 +78,10 @@ def __getattr__(name: str) -> Any:
         return _from("instar_core.disk", name)
     if name == "Pool":
         return _from("instar_core.pool", name)
+    if name == "Action":
+        return _from("instar_core.bitmapplan", name)
+    if name == "snapshot":
+        return _from("instar_core.operations", name)
     if name in _OPERATIONS:
         module = f"instar_core.operations.{name}"
         __import__(module)
@@ -87,5 +101,5 @@ def __getattr__(name: str) -> Any:
 def _from(module: str, name: str) -> Any:
     import sys
 
-    __import__(module)
+    __import__(module, fromlist=(name,))
     return getattr(sys.modules[module], name)

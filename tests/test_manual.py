@@ -206,7 +206,7 @@ def test_the_reference_of_the_library_has_every_function() -> None:
     described = set(
         re.findall(r"^\.\. auto(?:function|class):: (\w+)", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
     )
-    assert described == {*instar_core._OPERATIONS, "open", "Disk", "Settings", "Keyring", "Pool"}
+    assert described == {*instar_core._OPERATIONS, "open", "Action", "Disk", "Settings", "Keyring", "Pool"}
 
 
 def test_the_wheel_brings_the_pages_and_the_completions_to_where_they_are_looked_for() -> None:

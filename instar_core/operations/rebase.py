@@ -17,7 +17,7 @@ from instar_core.types import Capability, Rebase
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
     from typing import Any
 
     from instar_core.chain import Member
@@ -51,8 +51,9 @@ def rebase(
     Raises InstarError, of kind UNSUPPORTED where the format cannot be rebased, UsageError where `backing_format` is
     missing.
     """
-    with Changing(path, settings, format=format, options=open_options, cache=cache) as image:
-        _able(image.member, backing, compress, settings)
+    foreseen = "rebase" if unsafe else ""
+    with Changing(path, settings, format=format, options=open_options, cache=cache, foreseen=foreseen) as image:
+        _able(image.member, backing, backing_format, compress, unsafe, settings)
         if backing_format is not None and not registry.known(backing_format):
             raise UsageError(f"Invalid format name: '{backing_format}'")
         if unsafe:
@@ -86,7 +87,9 @@ def _plan(image: Changing, backing: str | None, described: dict[str, object] | N
             continue
 
 
-def _able(member: Member, backing: str | None, compress: bool, settings: Settings) -> None:
+def _able(
+    member: Member, backing: str | None, format: str | None, compress: bool, unsafe: bool, settings: Settings
+) -> None:
     """Raises InstarError where the format cannot do what is wanted."""
     capabilities = registry.spec(member.format).capabilities
     if compress and Capability.COMPRESS not in capabilities:
@@ -95,7 +98,21 @@ def _able(member: Member, backing: str | None, compress: bool, settings: Setting
         raise InstarError("could not get block driver info", kind=ErrorKind.UNSUPPORTED)
     hidden = settings.as_qemu and member.format not in REBASED_BY_QEMU
     if hidden or Capability.REBASE not in capabilities:
+        if backing and not unsafe:
+            _opened(chains.resolve(os.fsencode(backing), member.path), backing, format, settings).close()
+        if backing and format is None:
+            raise _undeclared(backing)
         raise InstarError(f"{unchanged(backing)}: Operation not supported", kind=ErrorKind.UNSUPPORTED)
+
+
+def _opened(path: str, backing: str, format: str | None, settings: Settings, held: Collection[Any] = ()) -> Member:
+    """The chain that the image is to stand on. Raises InstarError."""
+    try:
+        return chains.open_chain(path, settings, "map", format=format, held=held)
+    except InstarError as error:
+        error.message = f"Could not open new backing file '{backing}': {error.message}"
+        error.path = None
+        raise
 
 
 def _undeclared(backing: str) -> UsageError:
@@ -142,13 +159,7 @@ def _moved(
             _write(image, old, None, compress, settings, progress, cancelled)
             return None
         where = chains.resolve(os.fsencode(backing), old.path)
-        try:
-            new = chains.open_chain(where, settings, "map", format=format, held=image.held)
-        except InstarError as error:
-            error.message = f"Could not open new backing file '{backing}': {error.message}"
-            error.path = None
-            raise
-        with new:
+        with _opened(where, backing, format, settings, image.held) as new:
             _refuse_loop(new, image, backing)
             if format is None:
                 raise _undeclared(backing)

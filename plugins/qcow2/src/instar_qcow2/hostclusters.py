@@ -29,7 +29,8 @@ FAR_BLOCKS = 64
 FREE_RUNS = 4096
 """Free stretches that are remembered; a file more fragmented than that grows instead."""
 
-CHUNK = 4096
+CHUNK, STRETCH = 4096, 64
+"""Refcounts that are compared at once, where hardly any or a few differ."""
 
 
 class HostClusters:
@@ -175,8 +176,13 @@ class HostClusters:
 
     def encode_raised(self, number: int) -> bytes:
         """The refcount block of this number with what went up as it is now, and what went down as it was."""
-        now = self.counts(number * self.per_block, self.per_block)
-        return encoded(array(self._counts.typecode, map(max, now, self._old(number))), self._bits)
+        raised = self.counts(number * self.per_block, self.per_block)
+        before = self._old(number)
+        for at in range(0, self.per_block, STRETCH):
+            now, old = raised[at : at + STRETCH], before[at : at + STRETCH]
+            if now != old:
+                raised[at : at + STRETCH] = array(raised.typecode, map(max, now, old))
+        return encoded(raised, self._bits)
 
     def _old(self, number: int) -> array[int]:
         before = self._before.get(number)
@@ -248,7 +254,9 @@ class HostClusters:
     def _load_table(self, source: Source) -> list[int]:
         header = self._header
         entries = (header.refcount_table_clusters << header.cluster_bits) // 8
-        table = source.table(8, header.refcount_table_offset, entries, pad=True)
+        stored = source.read(header.refcount_table_offset, 8 * entries, pad=True)
+        filled = -(-len(stored.rstrip(b"\0")) // 8)
+        table = source.table(8, header.refcount_table_offset, filled, pad=True)
         places = [entry & layout.REFTABLE_OFFSET_MASK for entry in table]
         while places and not places[-1]:
             places.pop()
