@@ -64,7 +64,7 @@ def held(site: Path) -> Iterator[dict[str, Any]]:
     """Snapshots that are made with the plugin, for all tests here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(guests, "_found", {})
-        with pytest.MonkeyPatch.context() as path:  # undone at once: a test's own is undone before the module's would be
+        with pytest.MonkeyPatch.context() as path:  # undone at once: each test that comes undoes its own first
             path.syspath_prepend(str(site))
             registry.forget()
             try:
