@@ -48,3 +48,59 @@ def test_conversion_as_the_import_flows_do_it(both: Both, same: Callable[..., No
     assert both(convert) == [("", ""), ("", "")]
     same("new", "-f", "raw", "-F", "raw")
     same("more")
+
+
+class Action:
+    """What the flow of an import tells of its image."""
+
+    image_id = "an-id"
+
+    def __init__(self, format: str) -> None:
+        self.image_disk_format = format
+        self.told: dict[str, Any] = {}
+
+    def __enter__(self) -> Action:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def set_image_attribute(self, **facts: Any) -> None:
+        self.told.update(facts)
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "target"),
+    [
+        ("disk.qcow2", "qcow2", "raw"),
+        ("stream.vmdk", "vmdk", "raw"),
+        ("disk.vdi", "vdi", "qcow2"),
+        ("disk.vhdx", "vhdx", "qcow2"),
+        ("disk.raw", "raw", "qcow2"),
+        ("top.qcow2", "qcow2", "raw"),
+        ("disk.raw", "qcow2", "raw"),
+        ("disk.vmdk", "vmdk", "raw"),
+    ],
+)
+def test_the_import_plugin_that_converts(
+    name: str, format: str, target: str, both: Both, same: Callable[..., None]
+) -> None:
+    plugin = pytest.importorskip("glance.async_.flows.plugins.image_conversion", reason="glance cannot be imported")
+    pytest.importorskip("glance.common.config", reason="glance has no settings")
+    plugin.CONF.set_override("output_format", target, group="image_conversion")
+
+    def run(folder: Path) -> tuple[str, dict[str, Any]]:
+        action = Action(format)
+        flow = plugin._ConvertImage(None, "task", "api_image_import", action, [])
+        place = flow.execute(f"file://{folder / name}")
+        made = Path(place.removeprefix("file://"))
+        made.rename(folder / "made")
+        action.told.pop("size", None)
+        return made.name, action.told
+
+    here, there = both(run)
+    assert here == there
+    if here[0] != "RuntimeError":
+        same("made", "-f", target, "-F", target)
+    else:
+        assert name in ("top.qcow2", "disk.vmdk") or format != name.rpartition(".")[2]

@@ -125,3 +125,30 @@ def test_the_driver_rebases_a_disk(both: Both, same: Callable[..., None], img: C
 
     assert both(rebase) == ["None", "None"]
     same("top.qcow2")
+
+
+@pytest.mark.parametrize("format", ["qcow2", "raw"])
+def test_a_disk_is_extended_and_never_shrunk(format: str, both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = pytest.importorskip("nova.virt.disk.api", reason="nova's disk functions cannot be imported")
+    from nova.virt.image import model
+
+    monkeypatch.setattr(api, "is_image_extendable", lambda image: False)
+
+    def extend(folder: Path) -> list[int]:
+        path = str(folder / f"disk.{format}")
+        sizes = []
+        for size in (8 << 20, 2 << 20):
+            api.extend(model.LocalFileImage(path, format), size)
+            sizes.append(images.qemu_img_info(path, format).virtual_size)
+        return sizes
+
+    assert both(extend) == [[8 << 20, 8 << 20]] * 2
+
+
+def test_a_base_is_flattened_and_its_format_made_known(both: Both, same: Callable[..., None]) -> None:
+    def convert(folder: Path) -> int:
+        images.convert_image_unsafe(str(folder / "top.qcow2"), str(folder / "flat"), "raw")
+        return int(images.qemu_img_info(str(folder / "flat"), "raw").virtual_size)
+
+    assert both(convert) == [4 << 20, 4 << 20]
+    same("flat", "-f", "raw", "-F", "raw")
