@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import random
 import shutil
 import subprocess
@@ -216,6 +217,9 @@ def told(path: str, folder: Path, settings: Settings, opened: dict[str, str] | N
 @pytest.mark.parametrize("name", IMAGES)
 def test_every_operation_answers_the_same_in_every_sandbox(name: str, source: str, tmp_path: Path) -> None:
     path = IMAGES[name](tmp_path, source)
+    for file in (source, *filter(Path.is_file, tmp_path.iterdir())):
+        with open(file, "rb") as written:
+            os.fsync(written.fileno())  # what a file takes on the disk changes when the kernel writes it back
     answers = {
         place: told(path, tmp_path, Settings(sandbox=place, keyring=SECRET), KEYS.get(name))
         for place in ("inline", "process", "kvm")
