@@ -4,7 +4,8 @@ Untrusted bytes are parsed only in a sandbox; what the parser says is believed o
 the bytes themselves are moved by the kernel, unparsed.
 
 The library: `open` gives a Disk; `info`, `inspect`, `map`, `check`, `convert`, `create`, `measure`, `compare` and those
-that change an image are functions with typed results; `snapshot` is a module of four. The words of the plugin contract (FormatSpec, Extent, hookimpl, …) stand here too.
+that change an image are functions with typed results; `snapshot` is a module of four. The words of the plugin contract
+(FormatSpec, Extent, hookimpl, …) stand here too.
 Everything is imported when it is first used.
 """
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from instar_core.errors import *  # noqa: F403
     from instar_core.hookspecs import hookimpl as hookimpl
     from instar_core.keyring import Keyring as Keyring
-    from instar_core.operations.amend import amend as amend
     from instar_core.operations import snapshot as snapshot
+    from instar_core.operations.amend import amend as amend
     from instar_core.operations.bench import bench as bench
     from instar_core.operations.bitmap import bitmap as bitmap
     from instar_core.operations.check import check as check

@@ -24,6 +24,14 @@ OLD = ("0.10", "v2")
 """Compatibility levels of qcow2 that have none."""
 
 
+def require_source(tops: Sequence[Member]) -> None:
+    """Raises InstarError where bitmaps cannot be copied from there, whatever they are copied to."""
+    if len(tops) > 1:
+        raise UsageError("Copying bitmaps only possible with single source")
+    if tops[0].format not in BITMAPPED or tops[0].info.details.get("compat") in OLD:
+        raise InstarError("Source lacks bitmap support", kind=ErrorKind.UNSUPPORTED)
+
+
 class Bitmaps:
     """The bitmaps that are to be copied. Made before anything is written, it raises InstarError, in qemu-img's words,
     where they cannot be."""
@@ -41,13 +49,10 @@ class Bitmaps:
         """`spec` is the format of the image that gets them, `level` its compatibility level if it has one, `size` the
         bytes of its disk, `there` the names of its own bitmaps. With `skip` bitmaps that nobody may rely on are left
         out."""
-        if len(tops) > 1:
-            raise UsageError("Copying bitmaps only possible with single source")
+        require_source(tops)
         self._source = tops[0]
         self._spec = spec
         info = self._source.info
-        if self._source.format not in BITMAPPED or info.details.get("compat") in OLD:
-            raise InstarError("Source lacks bitmap support", kind=ErrorKind.UNSUPPORTED)
         self._broken = [bitmap.name for bitmap in reversed(info.bitmaps) if not dirty.usable(bitmap)]
         if self._broken and not skip:
             raise InstarError(
@@ -55,7 +60,8 @@ class Bitmaps:
                 kind=ErrorKind.CORRUPT,
                 hint="Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it",
             )
-        if Capability.BITMAP not in spec.capabilities or level in OLD:
+        unable = Capability.BITMAP not in spec.capabilities and (spec.name not in BITMAPPED or info.bitmaps)
+        if unable or level in OLD:
             raise InstarError(f"Format driver '{spec.name}' does not support bitmaps", kind=ErrorKind.UNSUPPORTED)
         self._usable = [bitmap for bitmap in info.bitmaps if dirty.usable(bitmap)]
         for bitmap in reversed(self._usable):

@@ -6,7 +6,7 @@ import os
 
 from instar_core import device as devices
 from instar_core import limits, locks, policy, probe, registry, unlocking
-from instar_core.errors import ErrorKind, FormatError, InstarError, PolicyError, UnknownFormat, UsageError
+from instar_core.errors import ErrorKind, FormatError, InstarError, Loop, PolicyError, UnknownFormat, UsageError
 from instar_core.session import FormatSession
 from instar_core.types import Role
 
@@ -92,6 +92,8 @@ def resolve(name: bytes, image: str) -> str:
         text = text[5:]
     if text.startswith("/") or protocol(text):
         return text
+    if protocol(image):  # beside a source nothing lies on this machine
+        return f"{protocol(image)}:{text}"
     return os.path.join(os.path.dirname(image), text)
 
 
@@ -102,15 +104,15 @@ def protocol(text: str) -> str:
 
 
 def plain(path: str) -> str:
-    """A name from the command line as a path. Raises InstarError for protocols, which are not plain files."""
+    """A name from the command line as a path, or as the name of a source. Raises InstarError for other protocols."""
     if path.startswith("file:"):
         rest = path[5:]
-        return rest[2:] if rest.startswith("///") else rest
-    name = protocol(path)
-    if name:
-        from instar_core import protocols
+        rest = rest[2:] if rest.startswith("///") else rest
+        return f"./{rest}" if protocol(rest) or rest.startswith("file:") else rest
+    if protocol(path):
+        from instar_core.sources import names
 
-        raise protocols.refusal(name, path)
+        names.value(path)
     return path
 
 
@@ -159,6 +161,7 @@ def open_member(
             found.append(devices.open_named(plain(path)))
         if further is not None:
             found.append(devices.open_named(plain(further)))
+        unlocking.require_secret(format, operation, options, settings)
         session = FormatSession(found, operation, settings, format, given, begun.session if begun else None)
         name = format or probe.decide(session.probe(), settings, path)
         if unread:
@@ -201,6 +204,7 @@ def _read(format: str, options: Mapping[str, Any], path: str) -> dict[str, Any]:
     try:
         return described.values(format, options)
     except UsageError as error:
+        devices.open_named(path).close()  # that there is no such file is told first
         error.path = path
         raise
 
@@ -236,6 +240,8 @@ def open_reference(reference: Reference, path: str, home: str, settings: Setting
         raise PolicyError(f"{refused}: '{name}'", path=path)
     name = os.fsdecode(reference.name)
     target = name if name.startswith("/") else os.path.join(os.path.dirname(path), name)
+    if reference.role != Role.BACKING and protocol(path):
+        raise PolicyError(f"'{name}' lies beside a source, where no further files are opened", path=path)
     if reference.role == Role.BACKING:
         target = resolve(reference.name, path)
     place = devices.Place(target)
@@ -255,15 +261,18 @@ def open_chain(
     options: Mapping[str, Any] | None = None,
     whole: bool = True,
     shallow: bool = False,
+    device: Device | None = None,
     begun: Begun | None = None,
     held: Collection[Any] = (),
 ) -> Member:
     """The image and every image below it, linked by Member.backing. Closing the top closes all.
 
-    `shallow` names the errors of backing images as `info` does: by the backing image's own name. `begun` and `held` are
-    as in open_member.
+    `shallow` names the errors of backing images as `info` does: by the backing image's own name. `device`, `begun` and
+    `held` are as in open_member.
     """
-    top = open_member(path, settings, operation, format=format, options=options, whole=whole, begun=begun, held=held)
+    top = open_member(
+        path, settings, operation, format=format, options=options, device=device, whole=whole, begun=begun, held=held
+    )
     path = top.shown
     try:
         seen = {top.devices[0].identity}
@@ -289,6 +298,8 @@ def open_chain(
                 if not shallow:
                     error.message = f"Could not open backing file: {error.message}"
                     error.path = path
+                elif isinstance(error, Loop):
+                    error.path = None
                 raise
             if member.backing is None:
                 return top
@@ -324,7 +335,7 @@ def _open_backing(
     opened = open_reference(reference, member.path, member.home, settings)
     if opened.identity in seen:
         opened.close()
-        raise FormatError(f"Backing file '{target}' creates an infinite loop.", path=target)
+        raise Loop(f"Backing file '{target}' creates an infinite loop.", path=target)
     seen.add(opened.identity)
     declared = reference.format
     if "driver" in options:  # the caller's word, which counts more than the image's
@@ -342,14 +353,14 @@ def _open_backing(
         below = _confirmed(target, opened, declared, settings, operation, whole, options, held)
     if operation != "info":
         try:
-            _confirm_identity(reference, below, target)
+            confirm_identity(reference, below, target)
         except FormatError:
             below.close()
             raise
     return below
 
 
-def _confirm_identity(reference: Reference, below: Member, target: str) -> None:
+def confirm_identity(reference: Reference, below: Member, target: str) -> None:
     """Raises FormatError where the image was made for another backing file than this."""
     for key, what, own in (
         ("cid", "CID", below.info.details.get("cid")),

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from instar_core import chain as chains
 from instar_core import device as devices
-from instar_core import locks, unlocking
-from instar_core.errors import ErrorKind, FormatError, InstarError
+from instar_core import locks, registry, unlocking
+from instar_core.errors import ErrorKind, FormatError, InstarError, PolicyError, UsageError
 from instar_core.requests import wanted_size
 
 TYPE_CHECKING = False
@@ -47,18 +47,21 @@ class Changing:
         device: Device | None = None,
         foreseen: str = "",
     ) -> None:
-        """`foreseen` is the one kind of request that will be made, if it is but one: the worker gets ready for no more,
-        and another kind costs a further worker. `device` is the image's own file where that is open already (it stays the caller's); else `path` names it.
+        """`device` is the image's own file where that is open already (it stays the caller's); else `path` names it.
 
-        `cache` is one of qemu's modes: barriers reach stable storage in all but unsafe; writethrough and directsync put
-        each write there; none and directsync go past the page cache. Raises InstarError.
+        `foreseen` is the one kind of request that will be made, if it is but one: the worker gets ready for no more,
+        and another kind costs a further worker. `cache` is one of qemu's modes: barriers reach stable storage in all
+        but unsafe; writethrough and directsync put each write there; none and directsync go past the page cache. Raises
+        InstarError.
         """
+        if format is not None and not registry.known(format):
+            raise UsageError(f"Unknown driver '{format}'", path=path)
         self.settings = settings
         self.cache = cache
         self._options = options
         self._operation = f"write/{foreseen}" if foreseen else "write"
         self.files: list[Device] = []
-        first = devices.reopen(device) if device is not None else devices.open_named(chains.plain(path))
+        first = devices.reopen(device) if device is not None else devices.open_named(chains.plain(path), writable=True)
         # The one lock is that of the descriptor that is written to.
         self._parsed = path, settings._replace(force_share=True), format, options
         try:
@@ -118,6 +121,16 @@ class Changing:
             raise InstarError("the image was exchanged while it was opened", path=member.path)
         return top
 
+    def require_chain(self) -> None:
+        """Raises InstarError where an image below cannot be opened, as qemu-img does whatever is to be changed. What
+        only a rule forbids is judged when it is read."""
+        if not self.settings.as_qemu or self.member.reference() is None:
+            return
+        try:
+            self.chain().close()
+        except PolicyError:
+            return
+
     def afresh(self) -> None:
         """The image is parsed anew: a further change builds on what the last one wrote. Locks and key stay.
 
@@ -141,7 +154,6 @@ class Changing:
         import os
         import time
 
-        from instar_core import registry
         from instar_core.types import Capability, Repair
 
         for _ in range(RECOVERIES):

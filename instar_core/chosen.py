@@ -5,7 +5,7 @@ from __future__ import annotations
 from instar_core import chain as chains
 from instar_core import described, jsonname, policy, registry
 from instar_core import device as devices
-from instar_core.errors import ErrorKind, FormatError, UsageError
+from instar_core.errors import ErrorKind, FormatError, Loop, UsageError
 from instar_core.types import Capability, Role
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ def named(
     What the caller says besides counts more. Raises UsageError with the name as its path.
     """
     try:
-        path, driver, more = described.whole(jsonname.parse(name))
+        path, driver, more = described.whole(jsonname.parse(name), sources=True)
     except UsageError as error:
         error.path = name
         raise
@@ -52,7 +52,7 @@ def opened(
 
     Policy has no say in what a caller names. The format that the image declares counts where the caller names none.
     """
-    found = described.part(options)
+    found = described.part(options, sources=True)
     path = found.path or ""
     reference = above.reference()
     format = found.driver or (reference.format if reference is not None else None)
@@ -96,6 +96,6 @@ def _once(device: Device, name: str, seen: set[Any]) -> Device:
     """The file, which no image above it is in. Raises FormatError for a loop."""
     if device.identity in seen:
         device.close()
-        raise FormatError(f"Backing file '{name}' creates an infinite loop.", path=name)
+        raise Loop(f"Backing file '{name}' creates an infinite loop.", path=name)
     seen.add(device.identity)
     return device

@@ -34,7 +34,10 @@ NEUTRAL: Final = frozenset(
         "drop-cache",
         "locking",
         "pr-manager",
-        # of qcow2
+    }
+)
+OF_QCOW2: Final = frozenset(
+    {
         "cache-clean-interval",
         "cache-size",
         "discard-no-unref",
@@ -49,6 +52,14 @@ NEUTRAL: Final = frozenset(
     }
 )
 """Options that say how, and not what: taking them and going another way changes nothing that can be read."""
+TYPED: Final = {
+    "bool": (
+        "auto-read-only", "cache.direct", "cache.no-flush", "discard-no-unref", "drop-cache", "lazy-refcounts",
+        "pass-discard-other", "pass-discard-request", "pass-discard-snapshot",
+    ),
+    "size": ("cache-size", "l2-cache-entry-size", "l2-cache-size", "refcount-cache-size"),
+}  # fmt: skip
+"""Types of those of them whose values can be wrong."""
 
 
 class Text(str):
@@ -65,10 +76,15 @@ class Part(NamedTuple):
     options: dict[str, Any]
 
 
-def part(flat: Mapping[str, Any]) -> Part:
-    """The description taken apart; the options are Text, but for `backing` as None. Raises UsageError."""
+def part(flat: Mapping[str, Any], *, sources: bool = False) -> Part:
+    """The description taken apart; the options are Text, but for `backing` as None. Raises UsageError.
+
+    With `sources` the file may be one that a source plugin opens: never where an image describes it.
+    """
     left = dict(flat)
-    path = _file(left, "file")
+    path = _source(left) if sources else None
+    if path is None:
+        path = _file(left, "file")
     driver = left.pop("driver", None)
     header = _file(left, HEADER)
     if left.get(BACKING) == "":
@@ -79,22 +95,52 @@ def part(flat: Mapping[str, Any]) -> Part:
             options[key] = None
         elif value is None or key in (BACKING, HEADER):
             raise UsageError(f"Cannot find device='{value or ''}' nor node-name='{value or ''}'")
-        elif key not in NEUTRAL:
+        elif key in NEUTRAL or (key in OF_QCOW2 and driver in (None, "qcow2")):
+            _require_type(key, str(value))
+        else:
             options[key] = Text(value)
     if header is not None:
         options[HEADER] = header
     return Part(path, driver, options)
 
 
-def whole(flat: Mapping[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
+def _require_type(key: str, text: str) -> None:
+    """Raises UsageError where the text is no value of the option's type."""
+    from instar_core.options import parse_value
+    from instar_core.types import Option
+
+    for kind, names in TYPED.items():
+        if key in names:
+            parse_value(Option(key, kind, ""), text)
+
+
+def whole(flat: Mapping[str, Any], *, sources: bool = False) -> tuple[str, str | None, dict[str, Any]]:
     """File, driver and options of a description that stands for itself. Raises UsageError where it has no file."""
-    found = part(flat)
+    found = part(flat, sources=sources)
     if found.driver in PLAIN or found.driver == "nbd":
         raise _unspoken(found.driver)
     if found.path is None:
+        if found.driver is not None:
+            from instar_core import registry
+
+            registry.require(found.driver)
         missing = "Must specify either driver or file"
         raise UsageError(missing if found.driver is None else 'A block device must be specified for "file"')
     return found.path, found.driver, found.options
+
+
+def _source(left: dict[str, Any]) -> str | None:
+    """The name of the source that the description's file is, taken out of it; None where it is none."""
+    driver = str(left.get("file.driver"))
+    if "file" in left or driver in PLAIN:
+        return None
+    from instar_core.sources import described
+
+    if driver not in described.NAMED:
+        return None
+    own = {key.removeprefix("file."): left.pop(key) for key in list(left) if key.startswith("file.")}
+    del own["driver"]
+    return described.name(driver, {key: str(value) for key, value in own.items() if key not in NEUTRAL})
 
 
 def _file(left: dict[str, Any], node: str) -> str | None:
@@ -111,7 +157,7 @@ def _file(left: dict[str, Any], node: str) -> str | None:
         raise _unspoken(driver)
     path = own.pop(start + "filename", None)
     if path is None:
-        raise UsageError("A file name must be specified for the 'file' driver")
+        raise UsageError(f"The '{driver}' block driver requires a file name")
     for key in own:
         if key.removeprefix(start) not in NEUTRAL:
             raise UsageError(f"Block protocol '{driver}' doesn't support the option '{key.removeprefix(start)}'")

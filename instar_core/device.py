@@ -10,11 +10,13 @@ import errno
 import os
 import stat
 
-from instar_core.errors import DeviceError, PolicyError
+from instar_core.errors import DeviceError, InstarError, PolicyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from instar_core.sources.opening import Served
 
 SECTOR = 512
 OPENAT2 = 437
@@ -29,13 +31,15 @@ KINDS = {
 
 class Device:
     """An open file: its name, descriptor, size and allocated bytes. `block` for a block device; `locked` once locks
-    were taken on it."""
+    were taken on it. `served` is the process behind a source, which is a file only here; None for what lies on this
+    machine."""
 
-    __slots__ = ("allocated", "block", "descriptor", "identity", "locked", "path", "size")
+    __slots__ = ("allocated", "block", "descriptor", "identity", "locked", "path", "served", "size")
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int, served: Served | None = None) -> None:
         self.path = path
         self.descriptor = descriptor
+        self.served = served
         self.locked = False
         facts = os.fstat(descriptor)
         self.block = stat.S_ISBLK(facts.st_mode)
@@ -50,8 +54,33 @@ class Device:
                 from instar_core import locks
 
                 locks.release(self)
-            os.close(self.descriptor)
-            self.descriptor = -1
+            descriptor, self.descriptor = self.descriptor, -1
+            if self.served is not None:
+                self._leave(self.served, descriptor)
+            else:
+                os.close(descriptor)
+
+    @staticmethod
+    def _leave(served: Served, descriptor: int) -> None:
+        """The descriptor is closed; an error that is on its way says what went wrong at the source."""
+        import sys
+
+        error = sys.exc_info()[1]
+        if isinstance(error, InstarError) and not error.hint:
+            cause = error.__cause__ or error
+            ended = getattr(cause, "errno", 0) in (errno.ENOTCONN, errno.ECONNABORTED)
+            error.hint = served.trouble(ended=ended)
+        try:
+            os.close(descriptor)
+        except OSError:  # the process has ended
+            return
+        finally:
+            served.release()
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it has the size that it has, as a block device does: an image in it need not fill it."""
+        return self.block or self.served is not None
 
     def refresh(self) -> None:
         """Size and allocated bytes are those of now."""
@@ -61,7 +90,9 @@ class Device:
         self.allocated = facts.st_blocks * SECTOR
 
     def place(self) -> str:
-        """Where the open file really lies."""
+        """Where the open file really lies; of a source, its name, which is in no folder."""
+        if self.served is not None:
+            return self.path
         return os.readlink(f"/proc/self/fd/{self.descriptor}")
 
 
@@ -82,11 +113,35 @@ def refusal(path: str, error: OSError) -> DeviceError:
     return DeviceError(f"Could not open '{path}': {os.strerror(error.errno or 0)}", errno=error.errno or 0, path=path)
 
 
-def open_named(path: str, *, write: bool = False, direct: bool = False) -> Device:
+def _source(name: str, write: bool, writable: bool = False) -> Device | None:
+    """The source of that name; None where no source has such a name."""
+    if ":" not in name or "/" in name.partition(":")[0]:
+        return None
+    from instar_core.sources import names
+
+    if not names.is_source(name):
+        return None
+    from instar_core.sources import opening
+
+    descriptor, served = opening.opened(name, write=write, writable=write or writable)
+    return _device(served.shown, descriptor, served)
+
+
+def open_named(path: str, *, write: bool = False, direct: bool = False, writable: bool = False) -> Device:
     """The file that the caller names, open for reading (and writing). Nothing is created or changed.
 
-    Raises DeviceError where it cannot be opened or is neither a regular file nor a block device.
+    A name of a protocol that a source plugin speaks is opened by that; `writable` says that it will be reopened for
+    writing, which one that was opened for reading alone cannot be. Raises DeviceError where it cannot be opened or is
+    neither a regular file nor a block device.
     """
+    found = _source(path, write, writable)
+    if found is None and (write or writable) and os.path.isdir(path):
+        raise refusal(path, IsADirectoryError(errno.EISDIR, ""))
+    return found or open_path(path, write=write, direct=direct)
+
+
+def open_path(path: str, *, write: bool = False, direct: bool = False) -> Device:
+    """The file at the path, whatever that looks like; else as open_named."""
     flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     try:
         facts = os.stat(path)
@@ -108,14 +163,21 @@ def reopen(device: Device, *, write: bool = False, sync: bool = False) -> Device
         descriptor = os.open(f"/proc/self/fd/{device.descriptor}", flags | (os.O_DSYNC if sync else 0))
     except OSError as error:
         raise refusal(device.path, error) from error
-    return _device(device.path, descriptor)
+    return _device(device.path, descriptor, device.served and device.served.share())
 
 
-def _device(path: str, descriptor: int) -> Device:
+def once_more(device: Device) -> Device | None:
+    """A source that is open, reopened, since it may let nobody else in; None for files, which are found by name."""
+    return None if device.served is None else reopen(device)
+
+
+def _device(path: str, descriptor: int, served: Served | None = None) -> Device:
     try:
-        device = Device(path, descriptor)
+        device = Device(path, descriptor, served)
     except OSError as error:
         os.close(descriptor)
+        if served is not None:
+            served.release()
         raise refusal(path, error) from error
     if not device.block and not stat.S_ISREG(os.fstat(descriptor).st_mode):
         device.close()
@@ -189,6 +251,9 @@ def _open_place(path: str) -> int:
 def create(path: str, *, exclusive: bool = False) -> tuple[Device, bool]:
     """The file at `path`, open for reading and writing, and whether this call made it. An existing one is left as it
     is."""
+    found = _source(path, True)
+    if found is not None:
+        return found, False
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY
     try:
         try:
@@ -200,6 +265,11 @@ def create(path: str, *, exclusive: bool = False) -> tuple[Device, bool]:
     except OSError as error:
         text = os.strerror(error.errno or 0)
         raise DeviceError(f"Could not create '{path}': {text}", errno=error.errno or 0, path=path) from error
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISCHR(kind) or stat.S_ISFIFO(kind):
+        os.close(descriptor)
+        why = "Cannot grow device files" if stat.S_ISCHR(kind) else "Could not resize file: Invalid argument"
+        raise DeviceError(why, errno=errno.EINVAL, path=path)
     return _device(path, descriptor), made
 
 

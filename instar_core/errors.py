@@ -4,6 +4,7 @@ InstarError
  ├─ UsageError            the call itself is wrong
  ├─ ImageError            the image is at fault
  │   ├─ FormatError         a field of it is
+ │   │   └─ Loop              its chain comes back to an image that is in it
  │   ├─ UnknownFormat       no format claims it
  │   └─ AmbiguousFormat     several do
  ├─ NotInstalled          the format is known, its plugin absent
@@ -76,6 +77,10 @@ class ImageError(InstarError):
 
 class FormatError(ImageError):
     """A field of the image is outside what its format, or a limit, allows."""
+
+
+class Loop(FormatError):
+    """A chain of images comes back to one that is in it."""
 
 
 class UnknownFormat(ImageError):

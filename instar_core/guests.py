@@ -105,15 +105,15 @@ def recipe(name: str, *, modules: bool = False) -> Recipe:
 
 DECODE, HOOK = "decode", "instar_decode"
 CODEC, KEY, FORMAT = "instar_core.worker.codec", "instar_core.worker.key", "instar_core.worker.format"
-STREAM = "instar_core.worker.stream.program"
+STREAM, UNTAR = "instar_core.worker.stream.program", "instar_core.worker.untar"
 
 
 def lean() -> list[str]:
-    """The programs of format sessions and of streams, and all that each plugin names; one that cannot be imported
-    harms nobody."""
+    """The programs of format sessions, of streams and of archives, and all that each plugin names; a plugin that cannot
+    be imported harms nobody."""
     from instar_core.worker.format import INSPECTING
 
-    modules = [FORMAT, STREAM, "array", *INSPECTING]
+    modules = [FORMAT, STREAM, UNTAR, "array", *INSPECTING]
     for entry, spec, _ in registry.formats():
         if spec is not None:
             named = [

@@ -21,13 +21,13 @@ DEPTH: Final = 64
 
 def parse(name: str) -> dict[str, Any]:
     """The object as a flat description (described.py). Raises UsageError, in qemu-img's words."""
-    import json
+    from instar_core import jsonwords
 
     if len(name) > LENGTH:
         raise UsageError(f"a json: name has more than {LENGTH} characters")
     try:
-        found = json.loads(name.removeprefix(PREFIX))
-    except (ValueError, RecursionError) as error:
+        found = jsonwords.parse(name.removeprefix(PREFIX))
+    except ValueError as error:
         raise UsageError(f"Could not parse the JSON options: {error}") from error
     if not isinstance(found, dict):
         raise UsageError("Invalid JSON object given")

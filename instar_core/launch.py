@@ -36,7 +36,7 @@ class Begun(NamedTuple):
 
 
 def begin(path: str, operation: str, settings: Settings, format: str | None = None) -> Begun:
-    """The file at `path` (a path, whatever it looks like) is open, and a worker gets ready to parse it.
+    """The file at `path`, or the source of that name, is open, and a worker gets ready to parse it.
 
     Raises InstarError with `path` set.
     """

@@ -116,3 +116,16 @@ has 1 MiB; key material of LUKS 128 KiB."""
 
 KEPT_PIECES = 8
 """Pieces of a stream that may be asked for to tell whether it is of one format, beside those it begins with."""
+
+SPOOL = 64 * GIB
+"""Most bytes of a source that are copied to a file where it cannot be served in place: a large image, and less than
+what a machine that converts images has to have free."""
+
+SOURCE_PATIENCE = 60
+"""Seconds in which a source has to make progress: what a storage that fails over to its second head may take."""
+
+UNPACKED = 2 << 40
+"""Most bytes that are unpacked from an archive: what one VHD file can have."""
+
+ARCHIVE_HEADER = 64 * KIB
+"""Most bytes of a name, or of the attributes of a member, in an archive."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from errno import ENOENT, ENOTDIR
 
 from instar_core import options as optionlists
 from instar_core import registry, sealing
-from instar_core.errors import ErrorKind, InstarError, UsageError
+from instar_core.errors import DeviceError, ErrorKind, InstarError, UsageError
 from instar_core.session import FormatSession
 from instar_core.spec import FILE_OPTIONS
 from instar_core.types import Capability, Create
@@ -117,6 +118,15 @@ class Order:
             self.backing,
         )
 
+    def require_content(self, size: int) -> None:
+        """Raises InstarError where an image with the content of a disk of `size` bytes could not be made, or not be
+        opened again."""
+        require_folder(self.path)
+        if self.spec.name == "vmdk" and not size:
+            kind = self.values.get("subformat") or "monolithicSparse"
+            told = f"Could not open '{self.path}': Unsupported image type '{kind}'"
+            raise InstarError(told, kind=ErrorKind.UNSUPPORTED)
+
     def session(self) -> FormatSession:
         """A session of the writer. It is always a jailed process (or inline, where that was asked for by name)."""
         place = "inline" if self.settings.sandbox == "inline" else "process"
@@ -163,8 +173,37 @@ def prepare_file(device: Device, order: Order) -> None:
         ioctls.set_extent_size_hint(device.descriptor, int(hint))
 
 
+def require_folder(path: str) -> None:
+    """Raises DeviceError where the folder of a new image is not there: that is told first."""
+    folder = os.path.dirname(path) or "."
+    if ":" in path.partition("/")[0]:
+        from instar_core.sources import names
+
+        if names.is_source(path):
+            return
+    if not os.path.isdir(folder):
+        code = ENOTDIR if os.path.exists(folder) else ENOENT
+        raise DeviceError(f"Could not create '{path}': {os.strerror(code)}", errno=code, path=path)
+
+
+def require_known_backing(order: Order) -> None:
+    """Raises UsageError for a backing format that is none, and, where qemu-img does, for one without a backing file."""
+    declared, name = order.values.get("backing_fmt"), order.spec.name
+    if declared is None:
+        return
+    lone = order.values.get("backing_file") is None
+    if name == "vmdk" and declared != "vmdk":
+        raise UsageError("backing_file must be a vmdk image", path=order.path)
+    if not registry.known(str(declared)):
+        told = f"Parameter 'backing-fmt' does not accept value '{declared}'"
+        raise UsageError(f"unrecognized backing format '{declared}'" if name == "qcow" else told, path=order.path)
+    if name == "qcow2" and lone:
+        raise UsageError("Backing format cannot be used without backing file", path=order.path)
+
+
 def open_target(target: Target, order: Order, dialogue: Dialogue, *, create: bool = True) -> None:
     """The files of the new image are there and empty. Without `create` the first must be there."""
+    require_folder(order.path)
     order.check_file_options()
     device = target.take(order.path, create=create)
     if not device.fixed and create:

@@ -1,4 +1,4 @@
-"""Names that begin with a protocol: instar reads and writes files and block devices, and says what to use instead."""
+"""Protocols that no source plugin speaks, and what to use instead."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ BLOCK: Final = "and name the block device"
 DOWNLOAD: Final = "download the file first, and name that"
 
 INSTEAD: Final = {
-    "nbd": f"attach the export (nbd-client) {BLOCK}",
-    "nbd+tcp": f"attach the export (nbd-client) {BLOCK}",
-    "nbd+unix": f"attach the export (nbd-client) {BLOCK}",
     "nbds": f"attach the export (nbd-client) {BLOCK}",
     "rbd": f"map the image (rbd device map) {BLOCK}",
     "iscsi": f"log in to the target (iscsiadm) {BLOCK}",
@@ -26,8 +23,6 @@ INSTEAD: Final = {
     "nfs": "mount the share, and name the file in it",
     "ssh": "mount the folder (sshfs) or copy the file, and name that",
     "sftp": "mount the folder (sshfs) or copy the file, and name that",
-    "http": DOWNLOAD,
-    "https": DOWNLOAD,
     "ftp": DOWNLOAD,
     "ftps": DOWNLOAD,
     "pbs": f"map the archive (proxmox-backup-client map) {BLOCK}",

@@ -22,8 +22,13 @@ else:
     from instar_core.record import NamedTuple
 
 
+SOURCES = "instar.sources.v1"
+"""Entry-point group in which source plugins stand."""
+
+
 class Entry(NamedTuple):
-    """An entry point of the group instar.formats.v1: its name, value (module:attribute), distribution and version.
+    """An entry point of the group instar.formats.v1, or of SOURCES: its name, value (module:attribute), distribution
+    and version.
 
     `reason` says why it cannot be used; empty while nothing speaks against it.
     """
@@ -36,6 +41,7 @@ class Entry(NamedTuple):
 
 
 _found: dict[tuple[str, ...], dict[str, Entry]] = {}
+_sources: dict[tuple[str, ...], dict[str, Entry]] = {}
 
 
 def entries() -> dict[str, Entry]:
@@ -50,12 +56,22 @@ def entries() -> dict[str, Entry]:
     return made
 
 
+def sources() -> dict[str, Entry]:
+    """All installed source plugins by the protocols that they speak, as `entries` has formats."""
+    key = tuple(sys.path)
+    made = _sources.get(key)
+    if made is None:
+        made = _sources[key] = combine(scan(sys.path, SOURCES), "protocol")
+    return made
+
+
 def forget() -> None:
     """What is installed is looked up anew at the next call."""
     _found.clear()
+    _sources.clear()
 
 
-def combine(found: Iterator[Entry]) -> dict[str, Entry]:
+def combine(found: Iterator[Entry], noun: str = "format") -> dict[str, Entry]:
     """Entries by name; of a distribution that is on the path twice the first counts, as at import."""
     made: dict[str, Entry] = {}
     for entry in found:
@@ -64,12 +80,12 @@ def combine(found: Iterator[Entry]) -> dict[str, Entry]:
             made[entry.name] = entry
         elif other.distribution != entry.distribution and not other.reason:
             both = " and ".join(sorted((other.distribution, entry.distribution)))
-            made[entry.name] = other._replace(reason=f"two distributions claim the format {entry.name}: {both}")
+            made[entry.name] = other._replace(reason=f"two distributions claim the {noun} {entry.name}: {both}")
     return made
 
 
-def scan(path: list[str]) -> Iterator[Entry]:
-    """The entries that stand in *.dist-info and *.egg-info folders of the path, in its order."""
+def scan(path: list[str], group: str = GROUP) -> Iterator[Entry]:
+    """The entries of the group that stand in *.dist-info and *.egg-info folders of the path, in its order."""
     seen = set()
     for folder in path:
         try:
@@ -84,13 +100,13 @@ def scan(path: list[str]) -> Iterator[Entry]:
                     text = file.readall()
             except OSError:
                 continue
-            if GROUP.encode() not in text:
+            if group.encode() not in text:
                 continue
             distribution, version = _identity(os.path.join(folder, name), name)
             if distribution in seen:
                 continue
             seen.add(distribution)
-            for key, value in _section(text.decode("utf-8", "replace")):
+            for key, value in _section(text.decode("utf-8", "replace"), group):
                 yield Entry(key, value, distribution, version)
 
 
@@ -118,25 +134,25 @@ def _metadata(folder: str) -> dict[str, str]:
     return fields
 
 
-def _section(text: str) -> Iterator[tuple[str, str]]:
+def _section(text: str, group: str) -> Iterator[tuple[str, str]]:
     here = False
     for raw in text.splitlines():
         line = raw.strip()
         if line.startswith("["):
-            here = line == f"[{GROUP}]"
+            here = line == f"[{group}]"
         elif here and line and not line.startswith(("#", ";")):
             key, _, value = line.partition("=")
             yield key.strip(), value.split("[")[0].strip()
 
 
-def full() -> dict[str, Entry]:
+def full(group: str = GROUP) -> dict[str, Entry]:
     """The same by importlib_metadata: every finder, zips included."""
     import importlib_metadata
 
     def found() -> Iterator[Entry]:
         for distribution in importlib_metadata.distributions():
             for point in distribution.entry_points:
-                if point.group == GROUP:
+                if point.group == group:
                     name = distribution.metadata["Name"].lower().replace("_", "-").replace(".", "-")
                     yield Entry(point.name, f"{point.module}:{point.attr}", name, distribution.version)
 

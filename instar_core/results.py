@@ -18,8 +18,12 @@ class Child(NamedTuple):
     filename: str
     size: int
     """Bytes, as the file system says; qemu-img prints it rounded up to 512."""
-    allocated: int
-    """Bytes allocated (st_blocks times 512)."""
+    allocated: int | None
+    """Bytes allocated (st_blocks times 512); None where unknown."""
+    driver: str = "file"
+    """qemu's name of the protocol that it is reached by."""
+    limits: tuple[tuple[str, int], ...] = ()
+    """Block limits by qemu's key names, where asked for."""
 
 
 class DiskInfo(NamedTuple):

@@ -6,7 +6,7 @@ import os
 
 from instar_core import device as devices
 from instar_core import locks
-from instar_core.errors import ContractViolation
+from instar_core.errors import ContractViolation, ErrorKind, InstarError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Target:
         locks.take(device, locks.CHANGE)
         if not keep:
             self.kept.discard(device.descriptor)
-            if not device.block and not made:
+            if not device.fixed and not made:
                 os.ftruncate(device.descriptor, 0)
                 device.refresh()
         return device
@@ -65,12 +65,14 @@ class Target:
         for file in geometry.files:
             kept = keep and file.named
             device = self.take(self._beside(file, given), keep=kept, create=not kept)
-            if file.named and not device.block and device.size < file.size:
+            if file.named and not device.fixed and device.size < file.size:
                 os.ftruncate(device.descriptor, file.size)
                 device.refresh()
 
     def _beside(self, file: NewFile, given: Collection[str]) -> str:
         name = os.fsdecode(file.name)
+        if not file.named and self.files[0].served is not None:
+            raise InstarError("an image of several files cannot be made in a source", kind=ErrorKind.UNSUPPORTED)
         if name not in given if file.named else "/" in name or name in ("", ".", ".."):
             raise ContractViolation(f"a plugin wants a file named '{name}'")
         return os.path.join(os.path.dirname(self.path), name)
@@ -95,7 +97,7 @@ class Target:
     def _invalidate(file: Device) -> None:
         """The file's header is gone, so that nothing half-written is taken for an image."""
         try:
-            if file.block:
+            if file.fixed:
                 os.pwrite(file.descriptor, bytes(4096), 0)
             else:
                 os.ftruncate(file.descriptor, 0)

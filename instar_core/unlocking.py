@@ -44,6 +44,12 @@ def secret(format: str, options: Mapping[str, Any] | None) -> str | None:
     return None
 
 
+def require_secret(format: str | None, operation: str, options: Mapping[str, Any] | None, settings: Settings) -> None:
+    """Raises InstarError where qemu-img misses the secret of a volume before it looks whether the file is one."""
+    if settings.as_qemu and format == "luks" and operation != "info" and not secret(format, options):
+        raise InstarError(f"Parameter '{SECRET}' is required for cipher")
+
+
 def key(info: ImageInfo) -> bytes | None:
     """The key that an unlocked image's content is encrypted with."""
     found = (coding.params.get("key") for coding in info.codings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 from functools import partial
@@ -9,18 +10,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import crash_sealed as sealed
 import crash_writing as writing
-from crash_cuts import EITHER, SAME, Case, Refused, View, command, deed
+from crash_cuts import ANY, EITHER, LENIENT, SAME, Case, Refused, View, command, deed
 from crash_damage import DAMAGE, LEAKS, leaking
 from crash_images import DEFAULT, LAYERED, MIB, OPTIONS, OWN, Tools, Workshop, backed, history, snapshotted
+from histories import Layer
 
 from instar_core import registry
 from instar_core.cli.main import VERBS
+from instar_core.compat import vhd
 from instar_core.types import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from histories import Layer
 
 __all__ = ("CHANGING", "OPERATIONS", "Tools", "Workshop", "available", "claimed")
 
@@ -46,6 +47,31 @@ def resize(shop: Workshop, format: str) -> Case:
     if format == "vpc" and not (shop.folder / "disk").read_bytes().startswith(b"conectix"):
         return case._replace(ordered=True)  # a fixed disk's only footer is the end of its file
     return case
+
+
+def resize_over(shop: Workshop, format: str) -> Case:
+    """A disk that stands on another one grows or shrinks."""
+    random = shop.random
+    base = shop.image("base", format if format in OWN else "raw")
+    layer = shop.image("disk", format, base, size=max(base.size, 1024) + 512 * random.choice((0, 0, 1, 99)))
+    size = max(512, layer.size + 512 * random.choice((-900, -200, -1, 1, 3, 200, 900, 5000)))
+    words = ("resize", "-q", "--shrink", "-f", format, "disk", str(size))
+    return shop.case(deed(shop.folder, *words), layer, EITHER)
+
+
+def coalesce(shop: Workshop) -> Case:
+    """What two VHD files over a third hold goes into that one; the topmost reads the same all the time."""
+    base = shop.image("base", "vpc", subformat="dynamic")
+    shop.image("middle", "vpc", base, size=base.size + 512 * shop.random.choice((0, 0, 1, 4099)))
+    shop.image("disk", "vpc", Layer("middle", "vpc", 0))
+    chain = [str(shop.folder / name) for name in ("disk", "middle", "base")]
+
+    def operate() -> None:
+        with contextlib.chdir(shop.folder):
+            vhd.coalesce_chain(chain, settings=LENIENT)
+
+    views = (View("disk", "vpc", SAME), View("base", "vpc", ANY))
+    return Case(shop.folder, operate, shop.files["base"], views)
 
 
 def take(shop: Workshop, format: str) -> Case:
@@ -211,6 +237,7 @@ C = Capability
 SLOTS = ("state", "keyslot", "old-secret", "new-secret", "iter-time")
 OPERATIONS = {
     "resize": Operation(resize, ALL, "resize", (C.RESIZE,)),
+    "resize over": Operation(resize_over, LAYERED, "resize", (C.RESIZE, C.BACKING)),
     "snapshot create": Operation(take, QCOW2, "snapshot", (C.SNAPSHOT,)),
     "snapshot delete": Operation(drop, QCOW2, "snapshot", (C.SNAPSHOT,)),
     "snapshot apply": Operation(revert, QCOW2, "snapshot", (C.SNAPSHOT,)),

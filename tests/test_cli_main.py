@@ -23,8 +23,9 @@ TRY = "Try 'qemu-img{} --help' for more information\n"
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder, and nobody's settings."""
+    """A folder with a disk of zeros, and nobody's settings."""
     monkeypatch.chdir(tmp_path)
+    Path("zeros").write_bytes(bytes(512))
     for name in list(os.environ):
         if name.startswith("INSTAR_") and name not in ("INSTAR_QEMU_IMG", "INSTAR_QEMU_IO"):
             monkeypatch.delenv(name)
@@ -73,8 +74,8 @@ USAGE = [
     ("create -F raw x 1M", "qemu-img: x: Backing file format not supported for file format 'raw'\n"),
     ("convert", "qemu-img: Must specify image file name\n"),
     ("convert a", "qemu-img: Must specify image file name\n"),
-    ("convert -O foo a x", "qemu-img: Unknown file format 'foo'\n"),
-    ("convert -c a x", "qemu-img: Compression not supported for this file format\n"),
+    ("convert -O foo zeros x", "qemu-img: Unknown file format 'foo'\n"),
+    ("convert -c zeros x", "qemu-img: Compression not supported for this file format\n"),
     ("convert -c -C a x", "qemu-img: Cannot enable copy offloading when -c is used\n"),
     ("convert -S 4k -C a x", "qemu-img: Cannot enable copy offloading when -S is used\n"),
     ("convert --salvage -C a x", "qemu-img: Cannot use copy offloading in salvaging mode\n"),
@@ -87,13 +88,13 @@ USAGE = [
     ("convert --target-is-zero a x", "qemu-img: --target-is-zero requires use of -n flag\n"),
     ("convert --target-image-opts a x", "qemu-img: --target-image-opts requires use of -n flag\n"),
     ("convert --skip-broken-bitmaps a x", "qemu-img: Use of --skip-broken-bitmaps requires --bitmaps\n"),
-    ("convert -t foo a x", "qemu-img: Invalid cache option: foo\n"),
+    ("convert -t foo zeros x", "qemu-img: Invalid cache option: foo\n"),
     ("convert -T foo a x", "qemu-img: Invalid source cache option: foo\n"),
     (
         "convert -l snapshot.foo=1 a x",
         "qemu-img: Invalid parameter 'snapshot.foo'\nqemu-img: Failed in parsing snapshot param 'snapshot.foo=1'\n",
     ),
-    ("convert -l 1 a b x", "qemu-img: No support for concatenating multiple snapshot\n"),
+    ("convert -l 1 zeros zeros x", "qemu-img: No support for concatenating multiple snapshot\n"),
     ("measure", "qemu-img: Either --size N or one filename must be specified.\n"),
     ("measure a b", "qemu-img: At most one filename argument is allowed.\n"),
     ("measure --size 1M a", "qemu-img: --size N cannot be used together with a filename.\n"),

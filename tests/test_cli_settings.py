@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from instar_core.cli import settings_load
+from instar_core.cli import extras, settings_load
 from instar_core.errors import UsageError
+from instar_core.policy import PRESETS
 from instar_core.settings import DEFAULTS
 
 
@@ -116,6 +117,70 @@ def test_roots_environment_can_only_tighten_the_sandbox(
         with pytest.raises(UsageError, match="only the command line may"):
             load(system, environment, root=True)
     assert load(system, environment if allowed else {}, root=True, sandbox=wanted)["sandbox"].value == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "floor", "wanted", "by_file", "by_environment"),
+    [
+        ("image-policy", None, "qemu", False, True),
+        ("image-policy", None, "openstack", True, True),
+        ("image-policy", None, "strict", True, True),
+        ("image-policy", "openstack", "default", False, False),
+        ("image-policy", "openstack", "untrusted", True, True),
+        ("image-policy", "qemu", "default", True, True),
+        ("unsafe-quirks", None, "on", False, True),
+        ("unsafe-quirks", "off", "on", False, False),
+        ("unsafe-quirks", "on", "off", True, True),
+        ("ignore-quirks", "off", "on", True, True),
+        ("timeout", None, "600", True, True),
+        ("timeout", "60", "61", False, False),
+        ("timeout", "60", "59", True, True),
+        ("roots", None, ["/srv"], False, None),
+        ("roots", ["/srv"], ["/srv/a", "/srv"], True, None),
+        ("roots", ["/srv"], ["/srv2"], False, None),
+        ("roots", ["/srv"], ["/srv/a", "/"], False, None),
+        ("roots", ["/srv"], [], False, None),
+        ("roots", ["/"], ["/srv"], True, None),
+    ],
+)
+def test_root_is_allowed_no_more_by_a_users_file_than_by_the_systems(
+    places: tuple[Path, Path, dict[str, str]],
+    name: str,
+    floor: str | list[str] | None,
+    wanted: str | list[str],
+    by_file: bool,
+    by_environment: bool | None,
+) -> None:
+    """The file may be another user's; of the environment the same is true where the system's file says anything."""
+    system, user, environment = places
+
+    def written(value: str | list[str]) -> str:
+        return f"{name} = {value if isinstance(value, list) else repr(value)}\n"
+
+    if floor is not None:
+        system.write_text(written(floor))
+    user.write_text(written(wanted))
+    assert load(system, environment, root=False)[name].origin == str(user)
+    if by_file:
+        assert load(system, environment, root=True)[name].origin == str(user)
+    else:
+        with pytest.raises(UsageError, match=f"{user} asks for {name} .*for root only .* may do that"):
+            load(system, environment, root=True)
+    user.unlink()
+    if by_environment is None:
+        return
+    variable = "INSTAR_" + name.upper().replace("-", "_")
+    given = {**environment, variable: str(wanted)}
+    assert load(system, given, root=False)[name].origin == variable
+    if by_environment:
+        assert load(system, given, root=True)[name].origin == variable
+    else:
+        with pytest.raises(UsageError, match=f"{variable} asks for {name} .*for root only .* may do that"):
+            load(system, given, root=True)
+
+
+def test_every_policy_has_its_place_among_the_others() -> None:
+    assert settings_load.POLICIES.keys() == PRESETS.keys() == set(extras.POLICIES)
 
 
 def test_there_is_no_user_file_without_a_home() -> None:

@@ -141,6 +141,23 @@ def test_a_cut_leaves_the_old_state_or_the_new(pair, tools, tmp_path):
 
 
 @pytest.mark.oracle
+def test_a_chain_of_vhds_reads_the_same_wherever_coalescing_is_cut(tools, tmp_path):
+    if ("vpc", "commit") not in scenarios.available():
+        pytest.skip("instar-vpc is not installed")
+    digests, wrong = set(), []
+    for index in range(4):
+        place = tmp_path / str(index)
+        (place / "case").mkdir(parents=True)
+        random = Random(f"{number('INSTAR_CRASH_SEED', SEED)}/coalesce/{index}")
+        case = scenarios.coalesce(scenarios.Workshop(place / "case", random, tools))
+        judge = cuts.Judge(case, place / "state", tools.img, random, f"coalesce {index}")
+        wrong += judge.run(8)
+        digests |= judge.digests
+    assert not wrong, "\n".join(wrong)
+    assert len(digests) > 8
+
+
+@pytest.mark.oracle
 def test_a_change_that_is_never_flushed_is_found_out(tools, tmp_path):
     if ("qcow2", "snapshot create") not in scenarios.available():
         pytest.skip("instar-qcow2 is not installed")

@@ -364,8 +364,8 @@ def test_errors_tell_what_happened(tmp_path: Path, raw: str) -> None:
         instar_core.create(str(tmp_path / "new"), size=MIB, options={"foo": "1"})
     with pytest.raises(UsageError, match="needs a size"):
         instar_core.create(str(tmp_path / "new"))
-    with pytest.raises(InstarError, match="nbd is not spoken here: attach the export"):
-        instar_core.info("nbd:localhost:1")
+    with pytest.raises(InstarError, match="rbd is not spoken here: map the image"):
+        instar_core.info("rbd:pool/image")
     absent = [name for name in ("qed", "vhdx", "bochs") if name not in registry.entries()]
     if absent:
         with pytest.raises(NotInstalled, match=f"instar-{absent[0]}, which is not installed"):
@@ -428,3 +428,20 @@ def test_every_name_of_the_library_is_there() -> None:
         assert getattr(instar_core, name) is not None
     with pytest.raises(AttributeError):
         instar_core.no_such_name  # noqa: B018
+
+
+def test_images_are_changed_by_functions_of_the_front(tmp_path: Path) -> None:
+    settings = Settings(sandbox="process", policy="qemu")
+    base, top = str(tmp_path / "base"), str(tmp_path / "top")
+    instar_core.create(base, format="qcow2", size=MIB, settings=settings)
+    instar_core.snapshot.create(base, "first", settings=settings)
+    assert [each.name for each in instar_core.snapshot.list_(base, settings=settings)] == ["first"]
+    instar_core.bitmap(base, "b", [instar_core.Action("add")], settings=settings)
+    instar_core.create(top, format="qcow2", backing="base", backing_format="qcow2", settings=settings)
+    instar_core.commit(top, settings=settings)
+    instar_core.rebase(top, None, settings=settings)
+    mended = instar_core.repair(base, "all", settings=settings)
+    assert (mended.corruptions, mended.leaks) == (0, 0)
+    found = instar_core.info(top, settings=settings)[0].image
+    assert (found.virtual_size, found.references) == (MIB, ())
+    assert [each.name for each in instar_core.info(base, settings=settings)[0].image.bitmaps] == ["b"]

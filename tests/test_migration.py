@@ -83,7 +83,7 @@ class Host:
         programs = typed.programs(folder / "programs")
         (programs / "qemu-img").unlink()
         for path in programs.iterdir():  # the settings of this machine are those of the folder
-            path.write_text(path.read_text().replace("command([", f"{SYSTEM.format(self.places)}command(["))
+            path.write_text(path.read_text().replace("sys.exit(", f"{SYSTEM.format(self.places)}sys.exit("))
         self.variables = {
             **typed.environment(standins, folder),
             "PLACES": str(self.places), "STANDINS": str(standins), "PROGRAMS": str(programs), "SEEN": str(self.seen),

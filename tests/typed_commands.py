@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FORMATS = {"qcow2", "vmdk", "vhdx", "luks"}
+FORMATS = {"qcow2", "vmdk", "vhdx", "luks", "vpc"}
 """What has to be installed for the images, and for the examples."""
 SETUP = """
 python3 - <<'CODE'
@@ -32,12 +32,19 @@ SECONDS = 60
 
 
 def programs(folder: Path) -> Path:
-    """A folder of commands: instar and both names of the drop-in, of the interpreter and the code under test."""
+    """A folder of commands: instar, both names of the drop-in, and vhd-util, of the interpreter and the code under
+    test."""
     folder.mkdir(parents=True)
-    for name, called in (("instar", "instar"), ("instar-qemu-img", "qemu-img"), ("qemu-img", "qemu-img")):
+    called = {
+        "instar": ("main", "instar"),
+        "instar-qemu-img": ("main", "qemu-img"),
+        "qemu-img": ("main", "qemu-img"),
+        "instar-vhd-util": ("vhd_util", "vhd-util"),
+    }
+    for name, (module, word) in called.items():
         text = (
             f"#!{sys.executable}\nimport sys\nsys.path[:0] = {[path for path in sys.path if path]!r}\n"
-            f"from instar_core.cli.main import command\ncommand([{called!r}, *sys.argv[1:]])\n"
+            f"from instar_core.cli.{module} import main\nsys.exit(main([{word!r}, *sys.argv[1:]]))\n"
         )
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)

@@ -7,12 +7,13 @@ from pathlib import Path
 from docs.manual import quirks, tables
 from docs.manual.blocks import Block, Page, Paragraph, Section, Terms, read
 from instar_core import registry
-from instar_core.cli import extras, getopt, main, version
+from instar_core.cli import extras, getopt, main, version, vhd_verbs
 from instar_core.types import FormatSpec
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 COMMAND, DROP_IN, OPTIONS, QUIRKS = "instar", "instar-qemu-img", "instar-options", "instar-quirks"
+CHAINS = "instar-vhd-util"
 EVERY = "Options of every command"
 
 
@@ -37,7 +38,7 @@ def all_pages() -> list[Page]:
 
 def command_pages() -> list[Page]:
     """The pages for which no plugin has to be installed but the core."""
-    return [overview(), drop_in(), *(verb_page(name) for name in sorted(main.VERBS + main.OWN))]
+    return [overview(), drop_in(), chains_page(), *(verb_page(name) for name in sorted(main.VERBS + main.OWN))]
 
 
 def overview() -> Page:
@@ -72,6 +73,19 @@ def drop_in() -> Page:
     ]
     sections += [Section(title, blocks) for title, blocks in said.items()]
     return Page(DROP_IN, 1, f"instar in place of qemu-img, answering as version {version.QEMU} does", tuple(sections))
+
+
+def chains_page() -> Page:
+    """instar-vhd-util(1): the same for chains of VHD files, in place of vhd-util."""
+    said = prose("vhd-util")
+    sections = [Section("Synopsis", said.pop("Synopsis")), Section("Description", said.pop("Description"))]
+    for name, (verb, _) in vhd_verbs.VERBS.items():
+        heading = Paragraph(tables.sentence((verb.summary,)))
+        called = tables.synopsis(CHAINS, verb)
+        sections.append(Section(f"Command {name}", (heading, *called, tables.options(verb.options, {}))))
+    sections.append(Section(EVERY, (tables.options(extras.EXTRAS, {}),)))
+    sections += [Section(title, blocks) for title, blocks in said.items()]
+    return Page(CHAINS, 1, "chains of VHD files, in place of vhd-util", tuple(sections))
 
 
 def _commands(names: list[str]) -> Terms:

@@ -9,8 +9,11 @@ from instar_core.cli.info import one_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from instar_core.cli.call import Call
     from instar_core.cli.getopt import Parsed
+    from instar_core.results import Progress
     from instar_core.types import FormatSpec
 
 VERB = Verb(
@@ -45,33 +48,38 @@ def run(call: Call, parsed: Parsed) -> int:
     text = parsed.get("options")
     if text is None:
         raise Fault("Must specify options (-o)", usage=True)
-    cache = values.cache(parsed.get("cache"), "writeback")
-    format = parsed.get("format")
+    wanted = parsed.get("progress", False) and not parsed.get("quiet")
+    with progress.drawn(call, wanted=wanted, step=STEP, late=True) as drawn:
+        if not _amended(call, parsed, text, drawn) and isinstance(drawn, progress.Late):
+            drawn.idle = True
+    return 0
+
+
+def _amended(call: Call, parsed: Parsed, text: str, drawn: Callable[[Progress], None]) -> bool:
+    """The image has the options, or what they can be was printed, and then it is false."""
     from instar_core.operations import amend as operation
 
-    if optionlist.wants_help(text) and format is not None:
-        output.out(option_help(operation.amendable(format)))
-        return 0
+    if optionlist.wants_help(text) and parsed.get("format") is not None:
+        output.out(option_help(operation.amendable(parsed.get("format"))))
+        return False
+    if len(parsed.operands) != 1:
+        raise Fault("Expecting one image file name")
+    cache = values.cache(parsed.get("cache"), "writeback")
     asked = one_file(parsed)
     if optionlist.wants_help(text):
-        from instar_core import chain
-
-        with chain.open_member(asked.path, call.settings, "info", format=asked.format, options=asked.options) as member:
-            output.out(option_help(operation.amendable(member.format)))
-        return 0
-    wanted = parsed.get("progress", False) and not parsed.get("quiet")
-    with progress.drawn(call, wanted=wanted, step=STEP) as drawn:
-        operation.amend(
-            asked.path,
-            dict(optionlist.pairs(text)),
-            format=asked.format,
-            open_options=asked.options,
-            force=parsed.get("force", False),
-            cache=cache,
-            settings=call.settings,
-            progress=drawn,
-        )
-    return 0
+        output.out(option_help(operation.amendable_at(asked.path, asked.format, asked.options, call.settings)))
+        return False
+    operation.amend(
+        asked.path,
+        dict(optionlist.pairs(text)),
+        format=asked.format,
+        open_options=asked.options,
+        force=parsed.get("force", False),
+        cache=cache,
+        settings=call.settings,
+        progress=drawn,
+    )
+    return True
 
 
 def option_help(spec: FormatSpec) -> str:

@@ -16,6 +16,21 @@ if TYPE_CHECKING:
 MOST = (1 << 31) - 1
 AIO = ("threads", "native", "io_uring")
 
+
+def cache(text: str) -> str:
+    """A cache mode."""
+    if text not in values.CACHES:
+        raise Fault("Invalid cache mode")
+    return "none" if text == "off" else text
+
+
+def engine(text: str) -> str:
+    """How requests are made."""
+    if text not in AIO:
+        raise Fault(f"Invalid aio option: {text}")
+    return text
+
+
 VERB = Verb(
     "bench",
     (
@@ -28,14 +43,14 @@ VERB = Verb(
     (
         values.FORMAT._replace(help=("specify FILE format explicitly",)),
         values.IMAGE_OPTS,
-        Opt("cache", "t", "cache", "CACHE", ("cache mode for FILE (default: writeback)",)),
+        Opt("cache", "t", "cache", "CACHE", ("cache mode for FILE (default: writeback)",), cache),
         Opt(
             "count",
             "c",
             "count",
             "COUNT",
             ("number of I/O requests to perform",),
-            values.size("request count", 1, MOST),
+            values.number("request count", 1, MOST),
         ),
         Opt(
             "depth",
@@ -43,7 +58,7 @@ VERB = Verb(
             "depth",
             "DEPTH",
             ("number of requests to perform in parallel",),
-            values.size("queue depth", 1, MOST),
+            values.number("queue depth", 1, MOST),
         ),
         Opt("offset", "o", "offset", "OFFSET", ("start first request at this OFFSET",), values.size("offset")),
         Opt(
@@ -63,7 +78,7 @@ VERB = Verb(
                 "each next request offset increment, with optional multiplier suffix",
                 "(powers of 1024, default is the same as BUFFER_SIZE)",
             ),
-            values.size("step_size", 0, MOST),
+            values.size("step size", 0, MOST),
         ),
         Opt("write", "w", "write", "", ("perform write test (default is read)",)),
         Opt(
@@ -72,7 +87,7 @@ VERB = Verb(
             "pattern",
             "PATTERN",
             ("write this pattern byte instead of zero",),
-            values.size("pattern byte", 0, 0xFF),
+            values.number("pattern byte", 0, 0xFF),
         ),
         Opt(
             "flush_interval",
@@ -80,13 +95,13 @@ VERB = Verb(
             "flush-interval",
             "FLUSH_INTERVAL",
             ("issue flush after this number of requests",),
-            values.size("flush interval", 0, MOST),
+            values.number("flush interval", 0, MOST),
         ),
         Opt("no_drain", "", "no-drain", "", ("do not wait when flushing pending requests",)),
-        Opt("aio", "i", "aio", "AIO", ("async-io backend (threads, native, io_uring); all are threads here",)),
+        Opt("aio", "i", "aio", "AIO", ("async-io backend (threads, native, io_uring); all are threads here",), engine),
         Opt("native", "n", "native", "", ("use native AIO backend if possible",)),
         values.SHARE._replace(help=("open images in shared mode for concurrent access",)),
-        values.OUTPUT,
+        values.OUTPUT._replace(own=True),
         values.QUIET,
         values.OBJECT,
     ),
@@ -97,12 +112,7 @@ VERB = Verb(
 def run(call: Call, parsed: Parsed) -> int:
     """The requests are made; how long that took is printed."""
     mode = parsed.get("cache", "writeback")
-    if mode not in values.CACHES:
-        raise Fault("Invalid cache mode")
-    mode = "none" if mode == "off" else mode
     aio = "native" if parsed.get("native") else parsed.get("aio", "threads")
-    if aio not in AIO:
-        raise Fault(f"Invalid aio option: {aio}")
     if len(parsed.operands) != 1:
         raise Fault("Expecting one image file name", usage=True)
     write, interval = parsed.get("write", False), parsed.get("flush_interval", 0)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from instar_core.cli import output, values
+from instar_core.cli import imageopts, output, values
 from instar_core.cli.fault import Fault
 from instar_core.cli.getopt import Opt, Verb
 from instar_core.cli.info import one_file
 from instar_core.cli.printable import printable
 from instar_core.cli.render import check as render
-from instar_core.errors import UsageError
+from instar_core.types import Severity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from instar_core.cli.call import Call
@@ -38,7 +39,7 @@ VERB = Verb(
         values.SHARE,
         values.OUTPUT,
         values.QUIET,
-        Opt("chain", "", "chain", "", ("check the backing images too (not in qemu-img)",)),
+        Opt("chain", "", "chain", "", ("check the backing images too (not in qemu-img)",), own=True),
         values.OBJECT,
     ),
     (values.FILE,),
@@ -51,16 +52,17 @@ def run(call: Call, parsed: Parsed) -> int:
     values.cache(parsed.get("cache"), "writeback", source=True)
     if parsed.get("repair"):
         if parsed.get("share"):
-            raise UsageError("force-share=on can only be used with read-only images", path=asked.path)
+            raise imageopts.refuse_share(asked)
         if parsed.get("chain"):
             raise Fault("--repair and --chain are mutually exclusive", usage=True)
     from instar_core.operations import check
 
     wanted: dict[str, Any] = {"format": asked.format, "open_options": asked.options, "settings": call.settings}
     chain = parsed.get("chain", False)
+    tell = _teller(call)
     reports: list[CheckReport] = []
     if chain:
-        reports += check.check_chain(asked.path, **wanted, on_finding=_tell)
+        reports += check.check_chain(asked.path, **wanted, on_finding=tell)
     elif parsed.get("repair"):
         from instar_core.operations.repair import repair
 
@@ -69,9 +71,9 @@ def run(call: Call, parsed: Parsed) -> int:
             if not quiet and (report.leaks_fixed or report.corruptions_fixed):
                 output.out(render.mended(report))
 
-        reports.append(repair(asked.path, parsed.get("repair"), **wanted, on_finding=_tell, mended=mended))
+        reports.append(repair(asked.path, parsed.get("repair"), **wanted, on_finding=tell, mended=mended))
     else:
-        reports.append(check.check(asked.path, **wanted, on_finding=_tell))
+        reports.append(check.check(asked.path, **wanted, on_finding=tell))
     if parsed.get("image_opts"):
         reports[0] = reports[0]._replace(filename=parsed.operands[0])
     if not parsed.get("quiet"):
@@ -93,5 +95,15 @@ def worst(codes: list[int]) -> int:
     return render.CLEAN
 
 
-def _tell(finding: Finding) -> None:
-    output.err(printable(finding.text) + "\n")
+TABLE = "snapshot table"
+"""What a check of a qcow2 cannot do without, and says so."""
+
+
+def _teller(call: Call) -> Callable[[Finding], None]:
+    """What tells findings. One that ends the check is an error, and no line of the report."""
+
+    def tell(finding: Finding) -> None:
+        ended = finding.severity == Severity.NOTE and finding.text.startswith("ERROR ") and TABLE in finding.text
+        output.err((f"{call.name}: " if ended else "") + printable(finding.text) + "\n")
+
+    return tell

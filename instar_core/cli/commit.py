@@ -5,6 +5,7 @@ from __future__ import annotations
 from instar_core.cli import output, progress, values
 from instar_core.cli.getopt import Opt, Verb
 from instar_core.cli.info import one_file
+from instar_core.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,18 +48,22 @@ def run(call: Call, parsed: Parsed) -> int:
     from instar_core.operations.commit import commit
 
     quiet = parsed.get("quiet", False)
-    with progress.drawn(call, wanted=parsed.get("progress", False) and not quiet, step=STEP) as drawn:
-        commit(
-            asked.path,
-            base=parsed.get("base"),
-            drop=parsed.get("drop", False),
-            format=asked.format,
-            open_options=asked.options,
-            cache=cache,
-            rate=parsed.get("rate", 0),
-            settings=call.settings,
-            progress=drawn,
-        )
+    with progress.drawn(call, wanted=parsed.get("progress", False) and not quiet, step=STEP, late=True) as drawn:
+        try:
+            commit(
+                asked.path,
+                base=parsed.get("base"),
+                drop=parsed.get("drop", False),
+                format=asked.format,
+                open_options=asked.options,
+                cache=cache,
+                rate=parsed.get("rate", 0),
+                settings=call.settings,
+                progress=drawn,
+            )
+        except UsageError as error:
+            error.message = error.message.replace(f"chain of '{asked.path}'", f"chain of '{parsed.operands[0]}'")
+            raise
     if not quiet:
         output.out("Image committed.\n")
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from instar_core.cli import imageopts, output, progress, values
+from instar_core.cli import imageopts, output, precedence, progress, values
 from instar_core.cli.fault import Fault
 from instar_core.cli.getopt import Opt, Verb
 from instar_core.cli.outcome import COMPARE_OPEN
@@ -36,21 +36,12 @@ def run(call: Call, parsed: Parsed) -> int:
     """0 where the images are the same, 1 where they differ; the result is printed."""
     if len(parsed.operands) != 2:
         raise Fault("Expecting two image file names", usage=True)
-    if parsed.get("image_opts") and (parsed.get("first") or parsed.get("second")):
-        raise Fault("--image-opts and --format are mutually exclusive")
-    values.cache(parsed.get("cache"), "writeback", source=True, code=COMPARE_OPEN)
     quiet, strict = parsed.get("quiet", False), parsed.get("strict", False)
-    if parsed.get("image_opts"):
-        first, second = (imageopts.described(parsed, name) for name in parsed.operands)
-    else:
-        formats = parsed.get("first"), parsed.get("second")
-        first, second = (
-            imageopts.named(parsed, name, format) for name, format in zip(parsed.operands, formats, strict=True)
-        )
-    from instar_core.operations.compare import compare
-
     wanted = parsed.get("progress", False) and not quiet
-    with progress.drawn(call, wanted=wanted, step=progress.COMPARE_STEP) as drawn:
+    with progress.drawn(call, wanted=wanted, step=progress.COMPARE_STEP, late=True) as drawn:
+        first, second = images(call, parsed)
+        from instar_core.operations.compare import compare
+
         found = compare(
             first.path,
             second.path,
@@ -62,8 +53,27 @@ def run(call: Call, parsed: Parsed) -> int:
             settings=call.settings,
             progress=drawn,
         )
-        if found.identical and isinstance(drawn, progress.Percent):
-            drawn.done()
+        lines = render.human(found, strict=strict).splitlines(keepends=True)
+        if isinstance(drawn, progress.Late):
+            drawn.begin()
+            output.out("".join(lines[:-1]))
+            del lines[:-1]
+            if found.identical:
+                drawn.done()
         if not quiet:
-            output.out(render.human(found, strict=strict))
+            output.out("".join(lines))
     return 0 if found.identical else 1
+
+
+def images(call: Call, parsed: Parsed) -> tuple[imageopts.Source, imageopts.Source]:
+    """The two images. Raises Fault and UsageError."""
+    formats = parsed.get("first"), parsed.get("second")
+    if parsed.get("image_opts") and formats != (None, None):
+        raise Fault("--image-opts and --format are mutually exclusive", code=COMPARE_OPEN)
+    values.cache(parsed.get("cache"), "writeback", source=True, code=COMPARE_OPEN)
+    found: list[imageopts.Source] = []
+    with precedence.SourcesFirst(found, call.settings):  # the first is opened before the name of the second is read
+        for name, format in zip(parsed.operands, formats, strict=True):
+            given = parsed.get("image_opts")
+            found.append(imageopts.described(parsed, name) if given else imageopts.named(parsed, name, format))
+    return found[0], found[1]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from instar_core.cli import creating, imageopts, names, optionlist, output, progress, values
+from instar_core.cli import creating, imageopts, names, optionlist, output, precedence, progress, values
 from instar_core.cli.convert_options import MOST_SPARSE, VERB
-from instar_core.cli.fault import Fault, Later
+from instar_core.cli.fault import Fault
 from instar_core.cli.printable import printable
 from instar_core.errors import DeviceError, InstarError, UsageError
 from instar_core.options import TRUE
@@ -12,10 +12,12 @@ from instar_core.types import Capability
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from instar_core.cli.call import Call
     from instar_core.cli.getopt import Parsed
+    from instar_core.results import Progress
 
 __all__ = ["VERB", "run"]
 
@@ -37,14 +39,23 @@ def run(call: Call, parsed: Parsed) -> int:
     if len(operands) < 2:
         raise Fault("Must specify image file name")
     source_cache = values.cache(parsed.get("source_cache"), "writeback", source=True)
+    wanted = parsed.get("progress", False) and not parsed.get("quiet")
+    with progress.drawn(call, wanted=wanted, step=progress.CONVERT_STEP) as drawn:
+        _converted(call, parsed, target_format, source_cache, drawn)
+    return 0
+
+
+def _converted(
+    call: Call, parsed: Parsed, target_format: str, source_cache: str, drawn: Callable[[Progress], None]
+) -> None:
+    operands = parsed.operands
     asked = [imageopts.source(parsed, name) for name in operands[:-1]]
-    if len(asked) > 1 and any(one.options is not None for one in asked):
-        raise Later("several images with options")
     sources = [one.path for one in asked]
-    into = target_of(call, parsed, operands[-1])
+    with precedence.SourcesFirst(asked, call.settings, parsed.get("snapshot")):
+        into = target_of(call, parsed, operands[-1])
+        arguments = dict(wishes(parsed, target_format, len(sources)), source_cache=source_cache)
     target = into.path
-    arguments = dict(wishes(parsed, target_format, len(sources)), source_cache=source_cache)
-    arguments.update(target_format=target_format, source_format=asked[0].format, open_options=asked[0].options)
+    arguments.update(target_format=target_format, each=[(one.format, one.options) for one in asked])
     if into.format is not None or into.options is not None or parsed.get("target_opts"):
         arguments.update(target_format=into.format, target_options=into.options)
     from instar_core.operations.convert import convert
@@ -56,24 +67,15 @@ def run(call: Call, parsed: Parsed) -> int:
     def skipped(bitmap: str) -> None:
         output.err(printable(f"{call.name}: warning: Skipping inconsistent bitmap '{bitmap}'") + "\n")
 
-    wanted = parsed.get("progress", False) and not parsed.get("quiet")
-    with progress.drawn(call, wanted=wanted, step=progress.CONVERT_STEP) as drawn:
-        try:
-            convert(
-                sources,
-                target,
-                settings=call.settings,
-                progress=drawn,
-                warn=warn,
-                skipped=skipped,
-                **arguments,
-            )
-        except InstarError as error:
-            if not at_target(error, sources, target) or parsed.get("no_create"):
-                raise
-            hint = error.hint.split("\n") if error.hint else ()
-            raise Fault(f"{operands[-1]}: error while converting {target_format}: {error.message}", *hint) from error
-    return 0
+    try:
+        convert(sources, target, settings=call.settings, progress=drawn, warn=warn, skipped=skipped, **arguments)
+    except InstarError as error:
+        if not at_target(error, sources, target) or parsed.get("no_create"):
+            if error.path is None:
+                error.message = error.message.replace(f"Could not open '{target}'", f"Could not open '{operands[-1]}'")
+            raise
+        hint = error.hint.split("\n") if error.hint else ()
+        raise Fault(f"{operands[-1]}: error while converting {target_format}: {error.message}", *hint) from error
 
 
 def target_of(call: Call, parsed: Parsed, name: str) -> imageopts.Source:
@@ -85,7 +87,12 @@ def target_of(call: Call, parsed: Parsed, name: str) -> imageopts.Source:
         return imageopts.described(parsed, name)
     if parsed.get("no_create") and names.protocol(name) == "json":
         return imageopts.named(parsed, name, parsed.get("target_format", "raw"))
-    path = names.local(name, proxmox=call.settings.policy == "proxmox")
+    try:
+        path = names.local(name, proxmox=call.settings.policy == "proxmox")
+    except UsageError as error:
+        if parsed.get("no_create"):
+            raise
+        raise Fault(error.message) from error
     if path != name:
         parsed.values.setdefault("typed", {}).setdefault(path, name)
     return imageopts.Source(path, None)
@@ -117,28 +124,26 @@ def consistent(parsed: Parsed) -> None:
         raise Fault("-o has no effect when skipping image creation")
     if given.get("target_zero") and not given.get("no_create"):
         raise Fault("--target-is-zero requires use of -n flag")
-    if given.get("image_opts") and given.get("format"):
-        raise Fault("--image-opts and --format are mutually exclusive")
-    if given.get("target_opts") and "target_format" in given:
-        raise Fault("--image-opts and --format are mutually exclusive")
 
 
 def wishes(parsed: Parsed, target_format: str, sources: int) -> dict[str, Any]:
     """The arguments of the operation, checked against the format of a new target."""
     given = parsed.values
     create = not given.get("no_create")
+    if given.get("target_opts") and "target_format" in given:
+        raise Fault("--image-opts and --format are mutually exclusive")
     if given.get("snapshot") is not None and sources > 1:
         raise Fault("No support for concatenating multiple snapshot")
     options = making(parsed, target_format) if create else {}
-    backing = options.pop("backing_file", given.get("backing"))
-    backing_format = options.pop("backing_fmt", given.get("backing_format"))
+    listed, listed_format = options.pop("backing_file", None), options.pop("backing_fmt", None)
+    backing = given.get("backing", listed)
+    backing_format = given.get("backing_format", listed_format)
     if backing is not None and sources > 1:
         raise Fault("Having a backing file for the target makes no sense when concatenating multiple input images")
     if backing is not None and create and backing_format is None:
         raise Fault("Use of backing file requires explicit backing format")
     sparse = given.get("sparse", SPARSE)
     return {
-        "source_format": given.get("format"),
         "options": options,
         "compress": bool(given.get("compress")),
         "snapshot": given.get("snapshot"),
@@ -170,6 +175,8 @@ def making(parsed: Parsed, target_format: str) -> dict[str, str]:
             raise Fault("Compression not supported for this file format")
         if options.get("encryption", "off") in TRUE or "encrypt.format" in options:
             raise Fault("Compression and encryption not supported at the same time")
+        if spec.name == "vmdk" and options.get("subformat", "").endswith("Flat"):
+            raise Fault("invalid cluster size")
         if options.get("preallocation", "off") != "off":
             raise Fault("Compression and preallocation not supported at the same time")
     options.pop("size", None)

@@ -26,9 +26,7 @@ def sparse(text: str) -> int:
 
 def parallel(text: str) -> int:
     """How many requests at a time: a plain number, suffixes are not taken."""
-    if text and text[-1].isalpha() and not text.lower().startswith("0x"):
-        raise Fault(f"Invalid number of coroutines specified: '{text}'")
-    return values.size("number of coroutines", 1, MOST_PARALLEL)(text)
+    return values.number("number of coroutines", 1, MOST_PARALLEL)(text)
 
 
 def snapshot(text: str) -> str:

@@ -65,11 +65,11 @@ def run(call: Call, parsed: Parsed) -> int:
         return 0
     if path is None:
         raise Fault("Expecting image file name", usage=True)
+    size = SIZE(parsed.operands[1]) if len(parsed.operands) > 1 else None
     if len(parsed.operands) > 2:
         raise Fault(f"Unexpected argument: {parsed.operands[2]}", usage=True)
-    size = SIZE(parsed.operands[1]) if len(parsed.operands) == 2 else None
     try:
-        return _create(call, parsed, names.local(path), format, size)
+        return _create(call, parsed, path and names.local(path), format, size)
     except Fault as fault:
         raise Fault(f"{path}: {fault.lines[0]}", *fault.lines[1:]) from None
     except InstarError as error:
@@ -79,11 +79,11 @@ def run(call: Call, parsed: Parsed) -> int:
 def _create(call: Call, parsed: Parsed, path: str, format: str, size: int | None) -> int:
     spec = creating.target(format)
     options = creating.checked(parsed.get("options"), spec)
+    if size is not None and "size" in options:
+        raise UsageError("The image size must be specified only once", path=path)
     creating.backable(spec, parsed.get("backing"), parsed.get("backing_format"))
     from instar_core.operations.create import create
 
-    if size is not None and "size" in options:
-        raise UsageError("The image size must be specified only once", path=path)
     create(
         path,
         format=format,

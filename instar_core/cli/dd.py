@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from instar_core.cli import imageopts, names, output, values
+from instar_core.cli import imageopts, names, output, precedence, values
 from instar_core.cli.fault import Fault, Later
 from instar_core.cli.getopt import Opt, Verb
-from instar_core.errors import DeviceError
+from instar_core.errors import InstarError, UsageError
 from instar_core.sizes import HIGHEST
 
 TYPE_CHECKING = False
@@ -80,8 +80,6 @@ def run(call: Call, parsed: Parsed) -> int:
     from instar_core.operations.dd import dd
 
     target_format = parsed.get("output_format", "raw")
-    if not registry.known(target_format):
-        raise Fault("Unknown file format" if call.qemu else f"Unknown file format '{target_format}'")
     source: str | int = 0
     asked = None
     if "if" in given:
@@ -89,7 +87,15 @@ def run(call: Call, parsed: Parsed) -> int:
         source = asked.path
     elif parsed.get("format", "raw") != "raw":
         raise Later("dd of another format than raw from standard input")
-    target = names.local(given["of"], proxmox=proxmox) if "of" in given else 1
+    with precedence.SourcesFirst([] if asked is None else [asked], call.settings):
+        if not registry.known(target_format):
+            raise Fault("Unknown file format" if call.qemu else f"Unknown file format '{target_format}'")
+        try:
+            target = names.local(given["of"], proxmox=proxmox) if "of" in given else 1
+        except UsageError as error:
+            if parsed.get("no_create"):
+                raise
+            raise Fault(error.message) from error
     try:
         dd(
             source,
@@ -105,10 +111,11 @@ def run(call: Call, parsed: Parsed) -> int:
             open_options=asked.options if asked else None,
             create=not parsed.get("no_create", False),
             settings=call.settings,
-            warn=lambda text: output.err(f"{call.name}: {text}\n"),
+            warn=lambda text: output.err(f"{call.name}: {text.replace(str(source), given.get('if', ''), 1)}\n"),
         )
-    except DeviceError as error:
-        if error.path != target or source == target:
+    except InstarError as error:
+        itself = source == target and not isinstance(error, UsageError)
+        if error.path != target or itself or parsed.get("no_create"):
             raise
         hint = error.hint.split("\n") if error.hint else ()
         raise Fault(f"{given['of']}: error while creating output image: {error.message}", *hint) from error

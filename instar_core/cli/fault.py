@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class Fault(Exception):
     """The command line cannot be carried out; `lines` are printed, the first after `NAME: `.
@@ -12,12 +16,16 @@ class Fault(Exception):
 
     PREFIX = "\0"
 
+    before: dict[str, Any]
+    """Values of the options that stand before the mistake, where it is one of the command line."""
+
     def __init__(self, *lines: str, scope: bool = False, usage: bool = False, code: int = 1) -> None:
         super().__init__(*lines)
         self.lines = lines
         self.scope = scope
         self.usage = usage
         self.code = code
+        self.before = {}
 
 
 class Later(Fault):

@@ -30,6 +30,8 @@ class Opt(NamedTuple):
     help: tuple[str, ...] = ()
     read: Callable[..., Any] | None = None
     add: bool = False
+    own: bool = False
+    """Whether qemu-img does not have it: an abbreviation means it last."""
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -52,10 +54,14 @@ class Verb(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """What a command line says: option values by key, and the operands in their order."""
+    """What a command line says: option values by key, and the operands in their order.
+
+    `behind` is how many of them, the last ones, stand behind `--`.
+    """
 
     values: dict[str, Any]
     operands: list[str]
+    behind: int = 0
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of an option, or the default where it was not given."""
@@ -82,6 +88,8 @@ class Scanner:
         self.more = more
         self.mode = mode
         self.at = 0
+        self.behind = 0
+        """Operands behind `--`."""
 
     def __iter__(self) -> Iterator[tuple[Opt | None, str]]:
         """(option, its value) or (None, operand), in the order in which they stand. Raises Fault as getopt would."""
@@ -102,6 +110,7 @@ class Scanner:
         if self.mode != STOP:
             while self.at < len(self.words):
                 self.at += 1
+                self.behind += 1
                 yield None, self.words[self.at - 1]
 
     def number(self) -> list[str]:
@@ -120,7 +129,8 @@ class Scanner:
 
     def _long(self, text: str) -> tuple[Opt, str]:
         name, equals, value = text.partition("=")
-        found = named(self.options, name) or named(self.more, name)
+        theirs = [option for option in self.options if not option.own]
+        found = named(theirs, name) or named([*self.options, *self.more], name)
         if not found:
             raise Fault(f"unrecognized option '--{name}'", scope=True, usage=True)
         if len(found) > 1:
@@ -161,9 +171,17 @@ def named(options: Sequence[Opt], name: str) -> list[Opt]:
 def parse(verb: Verb, words: Sequence[str], more: Sequence[Opt] = ()) -> Parsed:
     """The command line of a verb, options read in their order, so that the first mistake is the one reported.
 
-    Raises Fault, or HelpWanted where -h comes before any mistake.
+    Raises Fault, which has the values so far, or HelpWanted where -h comes before any mistake.
     """
     values: dict[str, Any] = {}
+    try:
+        return _parsed(verb, words, more, values)
+    except Fault as fault:
+        fault.before = values
+        raise
+
+
+def _parsed(verb: Verb, words: Sequence[str], more: Sequence[Opt], values: dict[str, Any]) -> Parsed:
     operands: list[str] = []
     scanner = Scanner(words, (HELP, *verb.options), PERMUTE, more)
     for option, text in scanner:
@@ -175,7 +193,7 @@ def parse(verb: Verb, words: Sequence[str], more: Sequence[Opt] = ()) -> Parsed:
             raise HelpWanted
         else:
             keep(values, option, text)
-    return Parsed(values, operands)
+    return Parsed(values, operands, scanner.behind)
 
 
 def keep(values: dict[str, Any], option: Opt, text: str) -> None:

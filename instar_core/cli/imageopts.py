@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from instar_core.cli import names
 from instar_core.cli.fault import Fault
+from instar_core.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +31,18 @@ def source(parsed: Parsed, name: str) -> Source:
     """The image that the operand names. Raises UsageError and Fault for what cannot be followed."""
     if not parsed.get("image_opts"):
         return named(parsed, name, parsed.get("format"))
-    if parsed.get("format"):
+    if parsed.get("format") is not None:
         raise Fault("--image-opts and --format are mutually exclusive")
     return described(parsed, name)
+
+
+def refuse_share(asked: Source) -> UsageError:
+    """Why an image that others may be writing to is not changed."""
+    from instar_core import registry
+
+    if asked.format is not None and not registry.known(asked.format):
+        return UsageError(f"Unknown driver '{asked.format}'", path=asked.path)
+    return UsageError("force-share=on can only be used with read-only images", path=asked.path)
 
 
 def named(parsed: Parsed, name: str, format: str | None) -> Source:
@@ -49,12 +59,11 @@ def described(parsed: Parsed, text: str) -> Source:
     """The image that an option string describes. Raises UsageError with the text as its path."""
     from instar_core import described as descriptions
     from instar_core.cli import optionlist
-    from instar_core.errors import UsageError
 
     try:
         if "=" not in text:
             raise UsageError(f"Cannot find device='{text}' nor node-name='{text}'")
-        found = Source(*descriptions.whole(dict(optionlist.pairs(text))))
+        found = Source(*descriptions.whole(dict(optionlist.pairs(text)), sources=True))
     except UsageError as error:
         error.path = text
         raise
@@ -63,12 +72,18 @@ def described(parsed: Parsed, text: str) -> Source:
 
 def shown(asked: Source, format: str) -> str | None:
     """What info calls an image that was described, where that is not its path: the options that matter for content."""
-    matter = {key: value for key, value in (asked.options or {}).items() if key != "encrypt.format"}
+    matter = {
+        key: value for key, value in (asked.options or {}).items() if key != "encrypt.format" and value is not None
+    }
     if not matter:
         return None
     from instar_core.cli import jsontext
 
     told: dict[str, Any] = {"driver": format, "file": {"driver": "file", "filename": asked.path}}
+    if names.protocol(asked.path):
+        from instar_core.sources import described as sources
+
+        told["file"] = sources.node(asked.path)
     for key, value in matter.items():
         told[key] = {"driver": "file", "filename": value} if key == "header" else value
     return "json:" + jsontext.line(told)

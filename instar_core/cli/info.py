@@ -39,7 +39,7 @@ VERB = Verb(
 def run(call: Call, parsed: Parsed) -> int:
     """The facts are printed."""
     asked = one_file(parsed)
-    values.cache(parsed.get("cache"), "writeback")
+    cache = values.cache(parsed.get("cache"), "writeback")
     chain = parsed.get("chain", False)
     from instar_core import launch
 
@@ -53,6 +53,7 @@ def run(call: Call, parsed: Parsed) -> int:
         open_options=asked.options,
         chain=chain,
         limits=parsed.get("limits", False),
+        direct=cache in ("none", "directsync"),
         settings=call.settings,
         begun=begun,
     )

@@ -145,10 +145,23 @@ def _run(call: Call, words: Sequence[str], values: dict[str, Any]) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, BrokenPipeError):
             raise
+        if isinstance(error, Fault) and error.before.get("object"):
+            error = _of_objects(error.before["object"]) or error
         if isinstance(error, InstarError) and error.path is not None:
             error.path = parsed.get("typed", {}).get(error.path, error.path)
         return _told(call, error)
     return code
+
+
+def _of_objects(definitions: Sequence[str]) -> Fault | None:
+    """What is wrong with objects that were defined before another mistake: that is told first."""
+    from instar_core.cli import objects
+
+    try:
+        objects.keyring(definitions).clear()
+    except Fault as fault:
+        return fault
+    return None
 
 
 def verb_module(verb: str) -> ModuleType:

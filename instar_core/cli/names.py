@@ -11,8 +11,8 @@ ZERO_INIT = "zeroinit"
 def local(name: str, *, proxmox: bool = False) -> str:
     """The path that the name stands for: itself, or what follows `file:`, or, for Proxmox, `zeroinit:`.
 
-    It has no colon in front that something further down would take for a protocol. Raises UsageError, with the name as
-    its path, for names of protocols and for empty names.
+    It has no colon in front that something further down would take for a protocol, but where a source plugin speaks
+    that. Raises UsageError, with the name as its path, for names of other protocols and for empty names.
     """
     if not name:
         raise UsageError("The 'file' block driver requires a file name", path=name)
@@ -22,9 +22,10 @@ def local(name: str, *, proxmox: bool = False) -> str:
     if head == "file" or (proxmox and head == ZERO_INIT):
         rest = name.partition(":")[2]
         return f"./{rest}" if protocol(rest) else rest
-    from instar_core import protocols
+    from instar_core.sources import names
 
-    raise protocols.refusal(head, name)
+    names.value(name)
+    return name
 
 
 def protocol(name: str) -> str:

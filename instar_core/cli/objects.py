@@ -37,9 +37,9 @@ def keyring(definitions: Sequence[str]) -> Keyring:
     made = Keyring()
     for text in definitions:
         given = properties(text)
-        value = secret(given, made)
         if given["id"] in made:
             raise Fault(f"attempt to add duplicate property '{given['id']}' to object (type 'container')")
+        value = secret(given, made)
         made.add(given["id"], value)
         if "data" in given:
             hide(given["data"])
@@ -54,6 +54,9 @@ def properties(text: str) -> dict[str, str]:
         first, _, rest = text.partition(",")
         kind = first if "=" not in first else ""
         pairs = optionlist.pairs(rest if kind else text)
+        for key, _ in pairs:
+            if not key[:1].isalpha():
+                raise Fault(f"Invalid parameter '{key}'")
         given = {"qom-type": kind, **dict(pairs)} if kind else dict(pairs)
     kind = given.get("qom-type", "")
     if not kind:
@@ -62,10 +65,20 @@ def properties(text: str) -> dict[str, str]:
         raise Fault(f"Parameter 'qom-type' does not accept value '{kind}'")
     if "id" not in given:
         raise Fault("Parameter 'id' is missing")
+    if not _identifies(given["id"]):
+        raise Fault(
+            "Parameter 'id' expects an identifier",
+            "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.",
+        )
     for key in given:
         if key not in PROPERTIES:
             raise Fault(f"Parameter '{key}' is unexpected")
     return given
+
+
+def _identifies(text: str) -> bool:
+    """Whether the text can be the id of an object."""
+    return text.isascii() and text[:1].isalpha() and all(letter.isalnum() or letter in "-._" for letter in text)
 
 
 def _json(text: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ than the step, and at the end, then a newline. Without -p, SIGUSR1 asks for one 
 from __future__ import annotations
 
 from instar_core.cli import output
+from instar_core.errors import FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,15 +23,15 @@ COMPARE_STEP: Final = 2.0
 WHOLE: Final = 100.0
 
 
-def drawn(call: Call, *, wanted: bool, step: float) -> Percent | OnSignal | Bar:
-    """What an operation is to tell its progress to, as a context manager."""
+def drawn(call: Call, *, wanted: bool, step: float, late: bool = False) -> Percent | OnSignal | Bar:
+    """What an operation is to tell its progress to, as a context manager. With `late` the image is opened first."""
     if not wanted:
         return OnSignal()
     if not call.qemu and output.terminal():
         from instar_core.cli import progress_bar
 
         return progress_bar.Bar(call.verb)
-    return Percent(step)
+    return Late(step, call.verb) if late else Percent(step)
 
 
 def percent(event: Progress) -> float:
@@ -73,6 +74,46 @@ class Percent:
         output.out(f"    ({value:3.2f}/100%)\r")
         output.flush()
         self.printed = value
+
+
+class Late(Percent):
+    """qemu's form where it begins when the image is open: what is printed of a failure before that differs by verb."""
+
+    def __init__(self, step: float, verb: str) -> None:
+        super().__init__(step)
+        self.verb = verb
+        self.idle = False
+        """Whether there was nothing to be done."""
+
+    def __enter__(self) -> Late:
+        return self
+
+    def __call__(self, event: Progress) -> None:
+        """As Percent, which has begun then."""
+        self.begin()
+        super().__call__(event)
+
+    def begin(self) -> None:
+        """The beginning has been printed once."""
+        if self.printed < 0:
+            self._print(0.0)
+
+    def __exit__(self, kind: type[BaseException] | None, error: object = None, *_: object) -> None:
+        unopened = getattr(error, "path", None) is not None
+        if self.idle:
+            return self.end()
+        if kind is None:
+            self.begin()
+            if self.verb == "compare":  # what was found was printed already, and where it differs the rest is not done
+                return self.end()
+        elif self.printed < 0 and self.verb == "commit":
+            if unopened:
+                return None
+            self.begin()
+        elif self.printed < 0 and self.verb == "amend" and isinstance(error, FormatError) and not unopened:
+            self.begin()  # the format itself refused
+            self.done()
+        return super().__exit__(kind)
 
 
 class OnSignal:

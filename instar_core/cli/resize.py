@@ -5,13 +5,22 @@ from __future__ import annotations
 from instar_core.cli import imageopts, output, values
 from instar_core.cli.fault import Fault
 from instar_core.cli.getopt import Opt, Verb
-from instar_core.sizes import parse_size
+from instar_core.sizes import OutOfRange, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from instar_core.cli.call import Call
     from instar_core.cli.getopt import Parsed
 
+
+def preallocation(text: str) -> str:
+    """How the new areas are to be there from the start."""
+    if text not in MODES:
+        raise Fault(f"Invalid preallocation mode '{text}'")
+    return text
+
+
+MODES = ("off", "metadata", "falloc", "full")
 VERB = Verb(
     "resize",
     ("[-f FMT | --image-opts] [--preallocation PREALLOC] [--shrink]", "[-q] [--object OBJDEF] FILE [+-]SIZE[bkKMGTPE]"),
@@ -26,6 +35,7 @@ VERB = Verb(
             "preallocation",
             "PREALLOC",
             ("specify FMT-specific preallocation type for the new areas",),
+            preallocation,
         ),
         values.QUIET,
         values.OBJECT,
@@ -58,9 +68,9 @@ def run(call: Call, parsed: Parsed) -> int:
     from instar_core.operations import resize as operation
 
     mode = parsed.get("preallocation", "off")
-    if mode not in operation.MODES:
-        raise Fault(f"Invalid preallocation mode '{mode}'")
     if len(parsed.operands) < 2:
+        raise Fault("Expecting image file name and size", usage=True)
+    if len(parsed.operands) > 2 >= len(parsed.operands) - parsed.behind:
         raise Fault("Expecting image file name and size", usage=True)
     if len(parsed.operands) > 2:
         raise Fault("Extra argument(s) in command line", usage=True)
@@ -68,6 +78,8 @@ def run(call: Call, parsed: Parsed) -> int:
     relative = {"+": 1, "-": -1}.get(text[:1], 0)
     try:
         size = parse_size(text[1:] if relative else text)
+    except OutOfRange:
+        raise Fault(f"Value '{text[1:] if relative else text}' is out of range for parameter 'size'") from None
     except ValueError:
         raise Fault("Parameter 'size' expects a non-negative number below 2^64", *SUFFIXES) from None
     asked = imageopts.source(parsed, name)

@@ -1,9 +1,9 @@
 """Settings from where they may stand: /etc/instar.toml, the user's instar.toml, the environment, the command line.
 
 A later place overrides an earlier one, with one exception: where the effective user is root, the user's file and the
-environment can only tighten the sandbox and its limits, never choose inline or a weaker one than the system's file.
-Root's environment may set quirks and the image policy: they decide about what the caller himself asked for. The command
-line decides last.
+environment can only tighten what the system's file says, or else the defaults. Where that file says nothing of quirks
+and image policy, root's environment may: they decide about what the caller himself asked for. The user's file may not
+even then, for it need not be root's (sudo can leave HOME as it was). The command line decides last.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ else:
 
 SYSTEM: Final = "/etc/instar.toml"
 STRENGTH: Final = {"inline": 0, "process": 1, "auto": 1, "kvm": 2}
+
+POLICIES: Final = {"qemu": 0, "default": 1, "openstack": 2, "proxmox": 2, "ovirt": 2, "untrusted": 3, "strict": 3}
+"""How much each image policy forbids."""
 
 
 class Held(NamedTuple):
@@ -81,7 +84,7 @@ def load(
             "for root only the command line may do that"
         )
     if is_root:
-        _only_tighter(later, held)
+        _only_tighter(later, held, user)
     held.update(later)
     for name in READERS:
         if name in flags:
@@ -90,8 +93,8 @@ def load(
     return held
 
 
-def _only_tighter(later: Mapping[str, Held], held: Mapping[str, Held]) -> None:
-    """Raises UsageError where a later limit is higher than the system's, or than what info has by default."""
+def _only_tighter(later: Mapping[str, Held], held: Mapping[str, Held], user: str | None) -> None:
+    """Raises UsageError where a later setting is looser than the system's; of limits, than what info has by default."""
     for name, usual in (("cpu-limit", limits.WORKER_CPU), ("memory-limit", limits.WORKER_MEMORY)):
         asked, floor = later.get(name), held[name]
         most = usual if floor.value is None else floor.value
@@ -100,6 +103,37 @@ def _only_tighter(later: Mapping[str, Held], held: Mapping[str, Held]) -> None:
                 f"{asked.origin} asks for a {name} of {asked.value}, more than {most} ({floor.origin}): "
                 "for root only the command line may do that"
             )
+    for name, looser in LOOSER.items():
+        asked, floor = later.get(name), held[name]
+        if asked is None or (asked.origin != user and floor.origin == "default"):
+            continue
+        if looser(asked.value, floor.value):
+            raise UsageError(
+                f"{asked.origin} asks for {name} {_shown(asked.value)}, which allows more than {_shown(floor.value)} "
+                f"({floor.origin}): for root only {SYSTEM} and the command line may do that"
+            )
+
+
+def _looser_roots(asked: tuple[str, ...], floor: tuple[str, ...]) -> bool:
+    """Whether one of the folders lies outside those of the floor. With none, what lies beside an image decides."""
+    if not asked:
+        return bool(floor)
+    return not all(any(f"{root}/".startswith(f"{folder.rstrip('/')}/") for folder in floor) for root in asked)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return " ".join(value) or "none" if isinstance(value, tuple) else str(value)
+
+
+LOOSER: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "image-policy": lambda asked, floor: POLICIES[asked] < POLICIES[floor],
+    "unsafe-quirks": lambda asked, floor: asked and not floor,
+    "timeout": lambda asked, floor: floor is not None and asked > floor,
+    "roots": _looser_roots,
+}
+"""Name of a setting → whether its first value allows more than its second."""
 
 
 def settings(held: Mapping[str, Held], *, force_share: bool = False) -> Settings:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from instar_core.cli import output, values
+from instar_core.cli import imageopts, output, values
 from instar_core.cli.fault import Fault
 from instar_core.cli.getopt import Opt, Verb
 from instar_core.cli.info import one_file
-from instar_core.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def run(call: Call, parsed: Parsed) -> int:
     path = asked.path
     mode, name = parsed.get("mode", ("list", ""))
     if mode != "list" and parsed.get("share"):
-        raise UsageError("force-share=on can only be used with read-only images", path=path)
+        raise imageopts.refuse_share(asked)
     from instar_core.operations import snapshot
 
     if mode == "list":

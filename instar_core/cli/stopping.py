@@ -6,6 +6,7 @@ Both unwind it, so that nothing half-written stays.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
+import sys
 
 from instar_core.errors import SandboxError
 
@@ -22,8 +23,8 @@ class Terminated(KeyboardInterrupt):
 
 
 class Stoppable:
-    """While the context is open, the command ends after `timeout` seconds (None: never) with SandboxError, and on
-    SIGTERM with Terminated. Outside the main thread it does nothing."""
+    """While the context is open, the command ends after `timeout` seconds (None: never) with SandboxError, on SIGTERM
+    with Terminated, and on SIGINT with KeyboardInterrupt. Outside the main thread it does nothing."""
 
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout
@@ -32,6 +33,8 @@ class Stoppable:
     def __enter__(self) -> None:
         try:
             self.before.append((_signal.SIGTERM, _signal.signal(_signal.SIGTERM, self._terminated)))
+            if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+                self.before.append((_signal.SIGINT, _signal.signal(_signal.SIGINT, self._interrupted)))
             if self.timeout is not None:
                 self.before.append((_signal.SIGALRM, _signal.signal(_signal.SIGALRM, self._late)))
                 _signal.setitimer(_signal.ITIMER_REAL, self.timeout)
@@ -45,7 +48,20 @@ class Stoppable:
             _signal.signal(number, handler)
 
     def _terminated(self, *_: object) -> None:
+        _leave_sources()
         raise Terminated
 
+    def _interrupted(self, *_: object) -> None:
+        _leave_sources()
+        raise KeyboardInterrupt
+
     def _late(self, *_: object) -> None:
+        _leave_sources()
         raise SandboxError(f"the command ran past its time limit of {self.timeout:g} s")
+
+
+def _leave_sources() -> None:
+    """No thread waits for a source any more, whose network may hang: those that wait are waited for."""
+    opening = sys.modules.get("instar_core.sources.opening")
+    if opening is not None:
+        opening.abandon()

@@ -31,6 +31,18 @@ def size(what: str, least: int = 0, most: int = HIGHEST) -> Callable[[str], int]
     return read
 
 
+def number(what: str, least: int, most: int) -> Callable[[str], int]:
+    """A reader of plain numbers between two bounds: suffixes are not taken."""
+    within = size(what, least, most)
+
+    def read(text: str) -> int:
+        if text and text[-1].isalpha() and not text.lower().startswith("0x"):
+            raise Fault(f"Invalid {what} specified: '{text}'")
+        return within(text)
+
+    return read
+
+
 def output(text: str) -> str:
     """human or json."""
     if text not in ("human", "json"):

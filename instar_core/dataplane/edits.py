@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -150,4 +151,6 @@ def truncate(descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
     except OSError as error:
         code = error.errno or 0
+        if code == errno.EOPNOTSUPP:
+            raise DeviceError(f"Cannot grow the source, which has {facts.st_size} bytes", errno=code) from error
         raise DeviceError(f"Could not resize file: {os.strerror(code)}", errno=code) from error

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from instar_core.chain import Member
     from instar_core.settings import Settings
-    from instar_core.types import FormatSpec
+    from instar_core.types import FormatSpec, Option
 
 NEW, OLD = "new-secret", "old-secret"
 BACKING = ("backing_file", "backing_fmt")
@@ -46,6 +46,7 @@ def amend(
     Raises InstarError, of kind UNSUPPORTED where the format cannot be amended.
     """
     with Changing(path, settings, format=format, options=open_options, cache=cache, foreseen="amend") as image:
+        image.require_chain()
         values = _values(image.member, given)
         secrets = {suffix: _taken(values, suffix) for suffix in (NEW, OLD)}
         size = values.get("size")
@@ -68,16 +69,40 @@ def amendable(format: str) -> FormatSpec:
     return spec
 
 
-def checked(given: Mapping[str, str], spec: FormatSpec) -> None:
-    """Raises UsageError for an option that only a new image takes, and for one that does not exist."""
-    known = {option.name for option in spec.amend_options}
-    creating_only = {option.name for option in options.table(spec)}
-    for name in given:
-        if name in BACKING and name in creating_only:
-            raise UsageError("Cannot amend the backing file", hint="You can use 'qemu-img rebase' instead.")
+def amendable_at(
+    path: str, format: str | None, open_options: Mapping[str, Any] | None, settings: Settings
+) -> FormatSpec:
+    """The specification of the format of an image that could be amended now. Raises InstarError."""
+    with Changing(path, settings, format=format, options=open_options, foreseen="amend") as image:
+        image.require_chain()
+        return amendable(image.member.format)
+
+
+def checked(given: Mapping[str, str], spec: FormatSpec) -> dict[str, Any]:
+    """The options by their types. Raises UsageError for one that only a new image takes, and for one that does not
+    exist."""
+    known = {option.name: option for option in spec.amend_options}
+    making = {option.name: option for option in options.table(spec)}
+    values = {}
+    for name, text in given.items():
+        if name in BACKING and name in making:
+            continue
         if name not in known:
-            hint = "This option is only supported for image creation" if name in creating_only else ""
+            new = all(other in making and _is_value(making[other], given[other]) for other in given)
+            hint = "This option is only supported for image creation" if new else ""
             raise UsageError(f"Invalid parameter '{name}'", hint=hint)
+        values[name] = options.parse_value(known[name], text)
+    if any(name in BACKING for name in given):
+        raise UsageError("Cannot amend the backing file", hint="You can use 'qemu-img rebase' instead.")
+    return values
+
+
+def _is_value(option: Option, text: str) -> bool:
+    try:
+        options.parse_value(option, text)
+    except UsageError:
+        return False
+    return True
 
 
 def _values(member: Member, given: Mapping[str, str]) -> dict[str, Any]:
@@ -85,8 +110,8 @@ def _values(member: Member, given: Mapping[str, str]) -> dict[str, Any]:
     spec = amendable(member.format)
     if member.info.encrypted and unlocking.key(member.info) is None:
         raise InstarError(member.info.blocked, path=member.path)
-    checked(given, spec)
-    return {o.name: options.parse_value(o, given[o.name]) for o in spec.amend_options if o.name in given}
+    values = checked(given, spec)
+    return {option.name: values[option.name] for option in spec.amend_options if option.name in values}
 
 
 def _keyed(member: Member, request: Amend, secrets: Mapping[str, str | None], settings: Settings) -> Amend:

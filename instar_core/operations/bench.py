@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from instar_core import chain as chains
+from instar_core import device as devices
 from instar_core import merge, stretches
 from instar_core.changing import DIRECT, Changing
 from instar_core.errors import ErrorKind, InstarError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from instar_core.chain import Member
     from instar_core.dataplane.benching import Places, Requests
+    from instar_core.device import Device
     from instar_core.settings import Settings
 
 COUNT, DEPTH, SIZE = 75_000, 64, 4096
@@ -63,6 +65,7 @@ def bench(
     with Changing(path, settings, format=format, options=open_options, cache=cache, foreseen="update") as image:
         if image.member.info.encrypted:
             raise InstarError("Writing to encrypted images is not measured", kind=ErrorKind.UNSUPPORTED, path=path)
+        image.require_chain()
         requests = Requests(count, size, offset, step or size, image.member.info.virtual_size)
         if begun is not None:
             begun()
@@ -75,24 +78,45 @@ def _read(
 ) -> Bench:
     from instar_core.dataplane.benching import Places, Run, reader
     from instar_core.dataplane.content import Content
-    from instar_core.dataplane.positional import set_direct
 
     start, end = requests.region()
+    files: dict[int, Device] = {}
     content = Content(
         lambda at, length: stretches.pieces(top, start=at, length=length),
         sandbox=settings.sandbox,
         guarded=bool(settings.keyring),
     )
     try:
-        if direct:
-            for member in top.members():
-                for device in member.devices:
-                    set_direct(device.descriptor, True)
-        places = Places(stretches.pieces(top, start=start, length=end - start))
+        files.update(_direct(top) if direct else {})
+        found = stretches.pieces(top, start=start, length=end - start)
+        places = Places(
+            piece._replace(descriptor=files[piece.descriptor].descriptor) if piece.descriptor in files else piece
+            for piece in found
+        )
         run = Run(requests, reader(places, content.read), depth, aligned=direct, cancelled=cancelled)
         return Bench(run.timed(), requests.count, run.threads)
     finally:
         content.close()
+        for device in files.values():
+            device.close()
+
+
+def _direct(top: Member) -> dict[int, Device]:
+    """The files of the chain opened once more to be read past the page cache, by the descriptors that they have.
+
+    The ones that are there stay as they are: who parses reads through them, and not by whole sectors.
+    """
+    from instar_core.dataplane.positional import set_direct
+
+    found = {}
+    for member in top.members():
+        for device in member.devices:
+            again = devices.reopen(device)
+            if set_direct(again.descriptor, True):
+                found[device.descriptor] = again
+            else:
+                again.close()
+    return found
 
 
 def _write(

@@ -92,6 +92,10 @@ def planned(
                 "cannot be modified",
                 kind=ErrorKind.UNSUPPORTED,
             )
+    elif member.info.details.get("compat") == "0.10":
+        refused = (
+            f"Can't make bitmap '{name}' persistent in '{member.path}': Cannot store dirty bitmaps in qcow2 v2 files"
+        )
     own = side(bitmaps, member.info.virtual_size)
     plan = Plan(name, own, None if other is None else side(other.info.bitmaps, other.info.virtual_size), refused)
     for action in actions:

@@ -75,9 +75,9 @@ def commit(
             found.device.close()
         with below:
             _cover(image, below, cancelled)
-            _grow(below, image.member.info.virtual_size, settings, cancelled)
+            _room(below, image.member.info.virtual_size, settings, cancelled)
             _write(image, below, found.depth, rate, progress, cancelled)
-            _settle(below)
+            settle(below)
         spec = registry.spec(image.member.format)
         kept = settings.as_qemu and image.member.format not in EMPTIED_BY_QEMU
         if not drop and base is None and not kept and Capability.EMPTY in spec.capabilities:
@@ -137,7 +137,7 @@ def _cover(image: Changing, base: Changing, cancelled: Callable[[], bool] | None
             return completed(lower, unit, size, Below(top).between)
 
         image.update(pieces, cancelled=cancelled, keep=True, opaque=True)
-    _settle(image)
+    settle(image)
     image.afresh()
 
 
@@ -150,23 +150,29 @@ def _ciphered(member: Member, end: int) -> bool:
     return any(extent.coding for extent in extents)
 
 
-def _grow(base: Changing, size: int, settings: Settings, cancelled: Callable[[], bool] | None) -> None:
-    """The base image is at least as large as what is committed to it."""
+def _room(base: Changing, size: int, settings: Settings, cancelled: Callable[[], bool] | None) -> None:
+    """As grow, in qemu-img's words where that cannot be."""
+    try:
+        grow(base, size, settings, cancelled)
+    except InstarError as error:
+        if error.kind == ErrorKind.UNSUPPORTED and (isinstance(error, FormatError) or error.path is None):
+            error.message = "Block job failed: Operation not supported"
+        raise
+
+
+def grow(base: Changing, size: int, settings: Settings, cancelled: Callable[[], bool] | None) -> None:
+    """The base image is at least as large as what is committed to it. Raises InstarError, of kind UNSUPPORTED where it
+    cannot grow."""
     member = base.member
     before = member.info.virtual_size
     if before >= size:
         return
     hidden = settings.as_qemu and member.format in UNRESIZED_BY_QEMU
     if hidden or Capability.RESIZE not in registry.spec(member.format).capabilities:
-        raise InstarError("Block job failed: Operation not supported", kind=ErrorKind.UNSUPPORTED)
+        raise InstarError("Image format driver does not support resize", kind=ErrorKind.UNSUPPORTED)
     request = Resize(size, "off", time.time_ns(), os.urandom(64), None, keep=True)
-    try:
-        request = request._replace(below=prepared(base, before, cancelled, request))
-        base.apply(request, cancelled=cancelled)
-    except FormatError as error:
-        if error.kind == ErrorKind.UNSUPPORTED:
-            error.message = "Block job failed: Operation not supported"
-        raise
+    request = request._replace(below=prepared(base, before, cancelled, request))
+    base.apply(request, cancelled=cancelled)
     base.afresh()
 
 
@@ -221,7 +227,7 @@ def _merge(
     step(size)
 
 
-def _settle(base: Changing) -> None:
+def settle(base: Changing) -> None:
     """All of the base image is on stable storage, unless nobody wants that."""
     if base.cache != "unsafe":
         from instar_core.dataplane.edits import flush

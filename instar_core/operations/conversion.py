@@ -68,7 +68,9 @@ class Source:
     def refuse(self, target: str, identities: Collection[object]) -> None:
         """Raises UsageError where a file of these identities, which are the target's, is one of those converted."""
         if any(device.identity in identities for member in self.members for device in member.devices):
-            raise UsageError(f"'{target}' is one of the files that are converted", path=target)
+            raise UsageError(
+                'Failed to get "write" lock', path=target, hint=f"'{target}' is one of the files that are converted"
+            )
 
 
 class How(NamedTuple):
@@ -115,7 +117,7 @@ def fill(source: Source, content: Iterator[Piece], files: Target, dialogue: Dial
         dialogue.finish,
         files.descriptors,
         sparse=how.sparse,
-        fresh=not order.values.get("keep_data_file") and not any(file.block for file in files.files),
+        fresh=not order.values.get("keep_data_file") and not any(file.fixed for file in files.files),
         copy_range=how.copy_offload,
         progress=step,
         cancelled=how.cancelled,

@@ -8,7 +8,7 @@ from instar_core import chain as chains
 from instar_core import device as devices
 from instar_core import stretches
 from instar_core.errors import ErrorKind, InstarError, UsageError
-from instar_core.making import Order, describe_backing, open_target
+from instar_core.making import Order, describe_backing, open_target, require_folder, require_known_backing
 from instar_core.operations import conversion
 from instar_core.operations.conversion import How, Source
 from instar_core.settings import DEFAULTS
@@ -39,6 +39,7 @@ def convert(
     compress: bool = False,
     snapshot: str | None = None,
     open_options: Mapping[str, Any] | None = None,
+    each: Sequence[tuple[str | None, Mapping[str, Any] | None]] = (),
     target_options: Mapping[str, Any] | None = None,
     backing: str | None = None,
     backing_format: str | None = None,
@@ -63,10 +64,11 @@ def convert(
     """The image at `target` holds the content of the sources, one behind the other.
 
     `snapshot` chooses an internal snapshot of the (only) source; `open_options` are those with which the format of the
-    sources opens them. With `backing`, only what the source's top image itself holds is written, over that backing
-    file. `sparse` is the least run of zero bytes that is left out (0: none). `rate` bounds bytes per second. With
-    `bitmaps` the dirty bitmaps of the (only) source are copied too; with `skip_broken_bitmaps` without those that
-    nobody may rely on, of which `skipped` is told by name.
+    sources opens them; `each` is format and options of each of the sources, where these differ. With `backing`, only
+    what the source's top image itself holds is written, over that backing file. `sparse` is the least run of zero bytes
+    that is left out (0: none). `rate` bounds bytes per second. With `bitmaps` the dirty bitmaps of the (only) source
+    are copied too; with `skip_broken_bitmaps` without those that nobody may rely on, of which `skipped` is told by
+    name.
 
     On failure no half-written image remains: a file made by this call is removed, one that was there is left without a
     valid header.
@@ -101,14 +103,21 @@ def convert(
         if compress and Capability.COMPRESS not in order.spec.capabilities:
             raise InstarError("Compression not supported for this file format", kind=ErrorKind.UNSUPPORTED)
     with Source() as source:
-        for path in sources:
-            source.take(path, settings, format=source_format, snapshot=snapshot, options=open_options)
+        alike = [(source_format, open_options)] * len(sources)
+        for path, (format, opening) in zip(sources, each or alike, strict=True):
+            source.take(path, settings, format=format, snapshot=snapshot, options=opening)
+        if bitmaps:
+            from instar_core.bitmapcopy import require_source
+
+            require_source([top for top, _layer in source.tops])
         if not create:
             into.write(source, how, bitmaps=bitmaps, skip=skip_broken_bitmaps, skipped=skipped)
             return
         source.refuse(target, {devices.identity(target)})
+        require_folder(order.path)
         reach = _take_backing(order, backing, backing_format, source)
         size = int(order.values.get("size") or 0) or source.size
+        order.require_content(size)
         copies = _bitmaps(source, order, size, skip_broken_bitmaps) if bitmaps else None
         with order.session() as session, Target(target) as files:
             dialogue = order.dialogue(session, size)
@@ -132,19 +141,23 @@ def _take_backing(order: Order, backing: str | None, backing_format: str | None,
         raise UsageError("Use of backing file requires explicit backing format")
     order.take_backing(backing, backing_format)
     stored = order.values.get("backing_file")
+    require_known_backing(order)
     if stored is None:
-        if order.values.get("backing_fmt") is not None:
-            raise UsageError("Backing format cannot be used without backing file", path=order.path)
         return None
     conversion.over(source.tops)
     where = chains.resolve(os.fsencode(str(stored)), order.path)
     declared = order.values.get("backing_fmt")
     settings = order.settings._replace(unsafe_quirks=True)
-    with chains.open_member(
-        where, settings, "info", format=None if declared is None else str(declared), whole=False
-    ) as member:
-        order.backing = describe_backing(member, str(stored), str(declared) if declared else member.format)
-        return member.info.virtual_size
+    try:
+        with chains.open_member(
+            where, settings, "info", format=None if declared is None else str(declared), whole=False
+        ) as member:
+            order.backing = describe_backing(member, str(stored), str(declared) if declared else member.format)
+            return member.info.virtual_size
+    except InstarError as error:
+        error.message = f"Could not open '{order.path}': Could not open backing file: {error.message}"
+        error.path = None
+        raise
 
 
 def _content(source: Source, reach: int | None, dialogue: Dialogue) -> Iterator[Piece]:

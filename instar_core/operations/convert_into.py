@@ -48,10 +48,6 @@ class Into:
         self.compress = compress
         self.over = over
         self.zero = zero
-        if format in registry.entries() and format is not None:
-            held = registry.spec(format).capabilities
-            if Capability.UPDATE not in held and Capability.CREATE not in held:
-                raise InstarError("Image is read-only", kind=ErrorKind.UNSUPPORTED, path=path)
 
     def write(
         self,
@@ -66,6 +62,10 @@ class Into:
 
         An image that cannot be written in place is made anew, if nothing is lost by that. Raises InstarError.
         """
+        if self.format is not None and self.format in registry.entries():
+            held = registry.spec(self.format).capabilities
+            if Capability.UPDATE not in held and Capability.CREATE not in held:
+                raise InstarError("Image is read-only", kind=ErrorKind.UNSUPPORTED, path=self.path)
         foreseen = "" if bitmaps else "update"
         with Changing(
             self.path, self.settings, format=self.format, options=self.options, cache=how.cache, foreseen=foreseen

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from errno import EFBIG
 
 from instar_core import chain as chains
-from instar_core import registry
-from instar_core.errors import InstarError, UsageError
-from instar_core.making import Order, describe_backing, open_target
+from instar_core.errors import DeviceError, InstarError, PolicyError, UsageError
+from instar_core.making import Order, describe_backing, open_target, require_folder, require_known_backing
 from instar_core.results import Creation
 from instar_core.settings import DEFAULTS
 from instar_core.target import Target
@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from instar_core.chain import Member
     from instar_core.settings import Settings
 
 
@@ -53,28 +54,30 @@ def create(
     creation = Creation(path, format, made, order.printed(made))
     if announce is not None:
         announce(creation)
-    _refuse_lone_format(order)
-    with order.session() as session, Target(path) as target:
-        from instar_core.dataplane.fill import fill
+    if format == "vmdk":
+        require_known_backing(order)
+    require_folder(path)
+    require_known_backing(order)
+    try:
+        _make(order, path, made)
+    except DeviceError as error:
+        if error.errno == EFBIG:
+            error.message = f"The image size is too large for file format '{format}'"
+        raise
+    return creation
 
-        dialogue = order.dialogue(session, made)
+
+def _make(order: Order, path: str, size: int) -> None:
+    from instar_core.dataplane.fill import fill
+
+    with order.session() as session, Target(path) as target:
+        dialogue = order.dialogue(session, size)
         open_target(target, order, dialogue)
         geometry = dialogue.geometry
         if geometry.cipher is not None:  # what nobody wrote yet is random for whoever has the key, as everywhere
             geometry = geometry._replace(full=False)
         fill(iter(()), geometry, dialogue.converse, dialogue.finish, target.descriptors)
         target.commit()
-    return creation
-
-
-def _refuse_lone_format(order: Order) -> None:
-    """Raises UsageError for a backing format without a backing file: after the announcement, as qemu-img does."""
-    declared = order.values.get("backing_fmt")
-    if declared is None or order.values.get("backing_file") is not None:
-        return
-    if not registry.known(str(declared)):
-        raise UsageError(f"Parameter 'backing-fmt' does not accept value '{declared}'", path=order.path)
-    raise UsageError("Backing format cannot be used without backing file", path=order.path)
 
 
 def decide_size(order: Order, size: int | None) -> int | None:
@@ -94,30 +97,40 @@ def look_at_backing(order: Order, size: int | None, unsafe: bool) -> int | None:
     target = chains.resolve(os.fsencode(stored), order.path)
     if os.path.realpath(target) == os.path.realpath(order.path):
         raise UsageError("Error: Trying to create an image with the same filename as the backing file", path=order.path)
-    if declared is None and "backing_fmt" in order.values:
-        hint = "" if unsafe else detected(target, order.settings)
-        raise UsageError("Backing file specified without backing format", hint=hint, path=order.path)
+    undeclared = declared is None and "backing_fmt" in order.values
+    if unsafe and undeclared:
+        raise UsageError("Backing file specified without backing format", path=order.path)
     if unsafe:
         name = os.fsencode(stored)
         order.backing = {"name": name, "format": declared, "size": size or 0, "details": {}, "identity": None}
         return size
     try:
-        settings = order.settings._replace(unsafe_quirks=True, force_share=True)
-        with chains.open_member(
-            target, settings, "info", format=None if declared is None else str(declared), whole=False
-        ) as member:
+        with opened(target, None if declared is None else str(declared), order.settings) as member:
+            if undeclared:
+                hint = f"Detected format of {member.format}."
+                raise Undeclared("Backing file specified without backing format", hint=hint, path=order.path)
             order.backing = describe_backing(member, stored, str(declared) if declared else member.format)
             return member.info.virtual_size if size is None else size
+    except Undeclared:
+        raise
     except InstarError as error:
         error.hint = "Could not open backing image."
         error.path = order.path
         raise
 
 
-def detected(target: str, settings: Settings) -> str:
-    """A line that says what the backing file seems to be; empty where it cannot be told."""
+class Undeclared(UsageError):
+    """Nobody said of what format the backing file is."""
+
+
+def opened(path: str, format: str | None, settings: Settings) -> Member:
+    """The backing image, and what lies below it: an image over a chain that cannot be opened could not be either.
+
+    What only a rule forbids is no reason not to make the image: it is judged when the image is opened. Raises
+    InstarError.
+    """
+    settings = settings._replace(unsafe_quirks=True, force_share=True)
     try:
-        with chains.open_member(target, settings._replace(unsafe_quirks=True), "info", whole=False) as member:
-            return f"Detected format of {member.format}."
-    except InstarError:
-        return ""
+        return chains.open_chain(path, settings, "info", format=format, whole=False)
+    except PolicyError:
+        return chains.open_member(path, settings, "info", format=format, whole=False)

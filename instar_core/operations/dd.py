@@ -93,18 +93,18 @@ def dd(
         from instar_core.dataplane.pipes import Spool
 
         part = Part(None, block, count, skip, size, source_size)
-        _tell(part, "standard input", warn)
         with Spool(lambda length: os.read(source, length)) as spool:
             _place(spool.pieces(part.content, part.skip), part, target, target_format, create, settings, cancelled)
+        _tell(part, "standard input", warn)
         return
     with chains.open_chain(source, settings, "map", format=source_format, options=open_options) as top:
         layer = layers.chosen(top, snapshot)
         part = Part(merge.layer_size(top, layer), block, count, skip, size, source_size)
-        _tell(part, source, warn)
         if not isinstance(target, int):
             _refuse_self(top, chains.plain(target))
         with _window(top, layer, part, settings) as pieces:
             _place(pieces, part, target, target_format, create, settings, cancelled)
+        _tell(part, source, warn)
 
 
 def _tell(part: Part, name: str, warn: Callable[[str], None] | None) -> None:
@@ -115,7 +115,8 @@ def _tell(part: Part, name: str, warn: Callable[[str], None] | None) -> None:
 def _refuse_self(top: Member, target: str) -> None:
     itself = devices.identity(target)
     if any(device.identity == itself for member in top.members() for device in member.devices):
-        raise UsageError(f"'{target}' is one of the files that are copied", path=target)
+        hint = f"'{target}' is one of the files that are copied"
+        raise UsageError('Failed to get "write" lock', path=target, hint=hint)
 
 
 @contextmanager
@@ -195,6 +196,7 @@ def _make(
 
     order = Order(chains.plain(target), format, {}, settings)
     order.fillable()
+    order.require_content(part.size)
     with order.session() as session, Target(order.path) as files:
         dialogue = order.dialogue(session, part.size)
         open_target(files, order, dialogue)

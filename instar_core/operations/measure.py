@@ -40,7 +40,9 @@ def measure(
     `size` bytes, and when fully allocated. Raises InstarError, of kind UNSUPPORTED for a format that cannot tell.
     `open_options` are as in info.
     """
-    order = Order("", target_format, options or {}, settings)
+    # How content is compressed changes nothing, and qemu-img does not look at it either.
+    given = {name: text for name, text in (options or {}).items() if name != "compression_type"}
+    order = Order("", target_format, given, settings)
     order.measuring = True
     hidden = settings.as_qemu and target_format not in MEASURED_BY_QEMU
     if hidden or Capability.MEASURE not in order.spec.capabilities:

@@ -53,9 +53,9 @@ def rebase(
     """
     foreseen = "rebase" if unsafe else ""
     with Changing(path, settings, format=format, options=open_options, cache=cache, foreseen=foreseen) as image:
-        _able(image.member, backing, backing_format, compress, unsafe, settings)
         if backing_format is not None and not registry.known(backing_format):
             raise UsageError(f"Invalid format name: '{backing_format}'")
+        _able(image, backing, backing_format, compress, unsafe, settings)
         if unsafe:
             described = _linked(image, backing, backing_format, settings) if backing else None
         else:
@@ -88,9 +88,10 @@ def _plan(image: Changing, backing: str | None, described: dict[str, object] | N
 
 
 def _able(
-    member: Member, backing: str | None, format: str | None, compress: bool, unsafe: bool, settings: Settings
+    image: Changing, backing: str | None, format: str | None, compress: bool, unsafe: bool, settings: Settings
 ) -> None:
     """Raises InstarError where the format cannot do what is wanted."""
+    member = image.member
     capabilities = registry.spec(member.format).capabilities
     if compress and Capability.COMPRESS not in capabilities:
         raise InstarError("Compression not supported for this file format", kind=ErrorKind.UNSUPPORTED)
@@ -99,7 +100,8 @@ def _able(
     hidden = settings.as_qemu and member.format not in REBASED_BY_QEMU
     if hidden or Capability.REBASE not in capabilities:
         if backing and not unsafe:
-            _opened(chains.resolve(os.fsencode(backing), member.path), backing, format, settings).close()
+            where = chains.resolve(os.fsencode(backing), member.path)
+            _opened(where, backing, format, settings, image.held).close()
         if backing and format is None:
             raise _undeclared(backing)
         raise InstarError(f"{unchanged(backing)}: Operation not supported", kind=ErrorKind.UNSUPPORTED)
@@ -156,6 +158,8 @@ def _moved(
     with image.chain() as old:
         if not backing:
             _plan(image, backing, None)
+            if old.backing is None:  # it stands on nothing already
+                return None
             _write(image, old, None, compress, settings, progress, cancelled)
             return None
         where = chains.resolve(os.fsencode(backing), old.path)

@@ -8,6 +8,7 @@ import time
 from instar_core import chain as chains
 from instar_core import device as devices
 from instar_core import locks, registry
+from instar_core.device import once_more
 from instar_core.errors import ErrorKind, InstarError
 from instar_core.operations.check import CHECKING, UNREPAIRED_BY_QEMU, examine
 from instar_core.results import CheckReport
@@ -80,7 +81,8 @@ def repair(
     try:
         locks.take(writable, locks.CHANGE)
         found = Mended(mode, on_finding)
-        with chains.open_chain(path, opened, "check", format=format, options=options) as top:
+        device = once_more(writable)
+        with chains.open_chain(path, opened, "check", format=format, options=options, device=device) as top:
             same_file(top.devices[0], writable)
             hidden = settings.as_qemu and top.format in UNREPAIRED_BY_QEMU
             if hidden or Capability.REPAIR not in registry.spec(top.format).capabilities:
@@ -93,7 +95,9 @@ def repair(
         for _ in range(ROUNDS):
             _mend(path, name, Repair(mode, time.time_ns(), os.urandom(64)), writable, opened, options)
             again = Mended(mode, None)
-            with chains.open_chain(path, opened, "check", format=name, options=plain) as top:
+            with chains.open_chain(
+                path, opened, "check", format=name, options=plain, device=once_more(writable)
+            ) as top:
                 last = examine(top, again.note, settings)
             if not again.wanted or (again.leaks, again.corruptions) == (found.leaks, found.corruptions):
                 break
@@ -104,7 +108,9 @@ def repair(
         if mended is not None:
             mended(first._replace(leaks_fixed=found.leaks, corruptions_fixed=found.corruptions))
         if on_finding is not None and (last.corruptions or last.leaks or last.errors):
-            with chains.open_chain(path, opened, "check", format=name, options=plain) as top:
+            with chains.open_chain(
+                path, opened, "check", format=name, options=plain, device=once_more(writable)
+            ) as top:
                 last = examine(top, on_finding, settings)
         return last._replace(leaks_fixed=found.leaks, corruptions_fixed=found.corruptions)
     finally:
@@ -122,7 +128,8 @@ def _mend(
 ) -> None:
     from instar_core.dataplane.apply import Bounds, apply
 
-    with chains.open_member(path, settings, "write", format=format, options=options) as member:
+    device = once_more(writable)
+    with chains.open_member(path, settings, "write", format=format, options=options, device=device) as member:
         same_file(member.devices[0], writable)
         files = [writable]
         try:

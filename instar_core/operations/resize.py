@@ -49,6 +49,7 @@ def resize(
     if preallocation not in MODES:
         raise UsageError(f"Invalid preallocation mode '{preallocation}'")
     with Changing(path, settings, format=format, options=open_options, foreseen="resize") as image:
+        image.require_chain()
         member = image.member
         before = member.info.virtual_size
         wanted = before + relative * size if relative else size
@@ -58,12 +59,12 @@ def resize(
             raise UsageError("Preallocation can only be used for growing images")
         if wanted < before and not shrink:
             raise NotAsked()
+        if wanted > LARGEST:
+            raise UsageError(f"offset({wanted}) exceeds maximum({LARGEST})")
         hidden = settings.as_qemu and member.format in UNRESIZED_BY_QEMU
         if hidden or Capability.RESIZE not in registry.spec(member.format).capabilities:
             raise InstarError("Image format driver does not support resize", kind=ErrorKind.UNSUPPORTED)
         consistent(member)
-        if wanted > LARGEST:
-            raise UsageError(f"offset({wanted}) exceeds maximum({LARGEST})")
         request = Resize(wanted, preallocation, time.time_ns(), os.urandom(64), None)
         if wanted > before:
             request = request._replace(below=prepared(image, before, cancelled, request))

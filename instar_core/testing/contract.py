@@ -95,7 +95,7 @@ class ContractLaws(Laws):
         kinds = {name.partition("/")[2] for name in spec.preload if name.startswith("write/")}
         strange = sorted(kinds - set(KINDS.values()))
         holds(not strange, f"it preloads for a request called {', '.join(strange)}, which there is not")
-        holds(not kinds or "write" in spec.preload, "it preloads for kinds of requests, and nothing for several of them")
+        holds(not kinds or "write" in spec.preload, "it preloads for single requests, and nothing for several of them")
         for sign in spec.signatures:
             holds(isinstance(sign, Signature) and isinstance(sign.magic, bytes), f"{sign!r:.60} is not a Signature")
             holds(len(sign.magic) >= 3, f"{sign.magic!r} is too short to be a signature")

@@ -154,3 +154,33 @@ def test_shared_libraries_of_this_process_lie_in_mapped_directories():
     assert all(os.path.isabs(path) for path in found)
     library = getattr(zlib, "__file__", None) or os.path.realpath("/proc/self/exe")
     assert os.path.dirname(os.path.realpath(library)) in {os.path.realpath(path) for path in found}
+
+
+def test_a_folder_with_links_that_lead_nowhere_can_be_listed(tmp_path):
+    """As with one into a folder that this user may not enter."""
+    from instar_sandbox.kvm import layout
+    from instar_sandbox.kvm.boot import BootCalls
+    from instar_sandbox.kvm.memory import GuestMemory
+    from instar_sandbox.kvm.space import Space
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone").symlink_to("nowhere")
+    memory = GuestMemory(layout.LEAST_MEMORY)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        space = Space(memory)
+        place = space.take(4096)
+        calls = BootCalls(memory, space, None, None)
+        calls.files[16] = descriptor
+        told = bytes(memory.view[place : place + calls.getdents64(16, place, 4096)])
+    finally:
+        os.close(descriptor)
+        memory.close()
+    found = {}
+    while told:
+        size = int.from_bytes(told[16:18], "little")
+        found[told[19:size].rstrip(b"\0")] = told[18]
+        told = told[size:]
+    assert found == {b"file": 8, b"folder": 4, b"gone": 8, b"loop": 8}

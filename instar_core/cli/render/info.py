@@ -78,20 +78,26 @@ def _object(disk: DiskInfo, settings: Settings) -> dict[str, Any]:
     details = specifics(disk, settings)
     if details:
         made["format-specific"] = {"type": image.format, "data": details}
-    limits = {name: value for name, value in disk.limits if value}
-    if limits:
-        made["limits"] = limits
+    if disk.limits:
+        made["limits"] = dict(disk.limits)
     # The children come last, as in qemu: backing-filename-format shares their bucket, and the newer is printed first.
     made["children"] = [{"name": child.node, "info": _file(child, settings)} for child in disk.children]
     return made
 
 
 def _file(child: Child, settings: Settings) -> dict[str, Any]:
-    return {
+    made: dict[str, Any] = {
         "children": [],
         "virtual-size": file_length(child, settings),
         "filename": child.filename,
-        "format": "file",
+        "format": child.driver,
+    }
+    if child.limits:
+        made["limits"] = dict(child.limits)
+    if child.allocated is None:
+        return made
+    return {
+        **made,
         "actual-size": child.allocated,
         "format-specific": {"type": "file", "data": {}},
         "dirty-flag": False,
@@ -133,9 +139,8 @@ def _lines(disk: DiskInfo, settings: Settings) -> list[str]:
         lines.append(f"backing file: {printable(disk.backing_filename)}{_actual(disk)}")
     if disk.backing_format is not None:
         lines.append(f"backing file format: {printable(disk.backing_format)}")
-    limits = {name: value for name, value in disk.limits if value}
-    if limits:
-        lines += ["Block limits:", *_indented(limits, 1)]
+    if disk.limits:
+        lines += ["Block limits:", *_indented(dict(disk.limits), 1)]
     if image.snapshots:
         lines += ["Snapshot list:", *table(image.snapshots, plain=plain)]
     details = specifics(disk, settings)
@@ -146,10 +151,14 @@ def _lines(disk: DiskInfo, settings: Settings) -> list[str]:
         lines += [
             f"Child node '/{child.node}':",
             f"    filename: {printable(child.filename)}",
-            "    protocol type: file",
+            f"    protocol type: {printable(child.driver)}",
             f"    file length: {human_size(length, plain=plain)} ({length} bytes)",
-            f"    disk size: {human_size(child.allocated, plain=plain)}",
+            "    disk size: unavailable"
+            if child.allocated is None
+            else f"    disk size: {human_size(child.allocated, plain=plain)}",
         ]
+        if child.limits:
+            lines += ["    Block limits:", *_indented(dict(child.limits), 2)]
     return lines
 
 

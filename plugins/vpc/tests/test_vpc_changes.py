@@ -16,7 +16,7 @@ from instar_core.operations.resize import resize
 from instar_core.piece import Piece
 from instar_core.settings import Settings
 from instar_core.source import Image, bytes_source
-from instar_core.types import Barrier, Kind, Put, Rebase, Resize, Run, Update
+from instar_core.types import Barrier, Empty, Kind, Put, Rebase, Resize, Run, Update
 
 MIB = 1 << 20
 INLINE = Settings(sandbox="inline", policy="qemu", unsafe_quirks=True)
@@ -136,6 +136,52 @@ def test_over_a_parent_only_what_was_written_hides_it(builder):
     assert marked == [3, *range(8, 24), *range(2048, 2056)]
 
 
+def test_single_sectors_are_told_apart_over_a_parent(builder):
+    child = builder.dynamic(4 * MIB, {1: (b"x", (3,))}, kind=4, names=((b"W2ru", b"x\0"),))
+    made = edits(
+        child, Update(), Run(2 * MIB + 5 * 512, 512), Run(2 * MIB + 15 * 512, 3 * 512), Run(4 * MIB - 512, 512)
+    )
+    bitmaps = [edit.data for edit in made if isinstance(edit, Put) and len(edit.data) == 512]
+    marked = [number for number in range(4096) if bitmaps[0][number // 8] >> 7 - number % 8 & 1]
+    assert marked == [3, 5, 15, 16, 17, 4095]
+
+
+@pytest.mark.parametrize("size", [5 * MIB + 512, 4 * MIB, 1 << 32])
+def test_a_differencing_disk_grows_and_shrinks_over_its_parent(builder, tmp_path, size):
+    parent, path = tmp_path / "parent.vhd", tmp_path / "child.vhd"
+    parent.write_bytes(builder.dynamic(4 * MIB, {0: (b"p" * 2 * MIB, None), 1: (b"q" * 2 * MIB, None)}))
+    child = builder.dynamic(
+        5 * MIB,
+        {0: (b"c" * 2 * MIB, (1,)), 2: (b"d" * 2 * MIB, None)},
+        kind=4,
+        names=((b"W2ru", "parent.vhd".encode("utf-16-le")),),
+    )
+    path.write_bytes(child)
+    before = content(path)
+    assert before == b"p" * 512 + b"c" * 512 + b"p" * (2 * MIB - 1024) + b"q" * 2 * MIB + b"d" * MIB
+    resize(str(path), size, shrink=True, format="vpc", settings=INLINE)
+    with disks.open(str(path), format="vpc", settings=INLINE) as disk:
+        assert disk.size == size
+        assert disk.pread(8 * MIB, 0) == before[:size].ljust(min(size, 8 * MIB), b"\0")
+    resize(str(parent), 9 * MIB, format="vpc", settings=INLINE)
+    with disks.open(str(path), format="vpc", settings=INLINE) as disk:
+        assert disk.pread(8 * MIB, 0) == before[:size].ljust(min(size, 8 * MIB), b"\0")
+    assert sound(path)
+
+
+@pytest.mark.parametrize("request_", [Update(), Resize(6 * MIB, below=0), Rebase({"name": b"y"}), Empty()])
+def test_a_map_of_whole_blocks_that_would_be_wrong_is_disowned_first(builder, request_):
+    data = builder.dynamic(4 * MIB, {}, kind=4, names=((b"W2ru", b"x\0"),), creator=b"tap\0", creator_version=0x10003)
+    made = edits(data, request_, *([Run(0, 512)] if isinstance(request_, Update) else []))
+    puts = [edit for edit in made if isinstance(edit, Put)]
+    assert puts[0].offset == 0 and puts[0].data[:512] == builder.resealed(data, 32, bytes(4))[:512]
+    footers = [edit.data for edit in puts if edit.data[:8] == b"conectix"]
+    assert all(footer[28:36] == b"tap\0" + bytes(4) for footer in footers) and len(footers) >= 2
+    oldest = builder.dynamic(4 * MIB, {}, creator=b"tap\0", creator_version=1)
+    kept = [edit for edit in edits(oldest, Update(), Run(0, 512)) if isinstance(edit, Put) and edit.offset == 0]
+    assert kept == []
+
+
 def test_content_is_on_stable_storage_before_the_table_names_it(builder):
     data = builder.dynamic(6 * MIB, {})
     made = edits(data, Update(), Run(0, 512), Run(4 * MIB, 512))
@@ -146,8 +192,9 @@ def test_content_is_on_stable_storage_before_the_table_names_it(builder):
 
 def test_what_a_differencing_disk_cannot_have_is_refused(builder):
     child = builder.dynamic(4 * MIB, {}, kind=4, names=((b"W2ru", b"x\0"),))
-    with pytest.raises(InstarError, match="the size of its parent"):
-        edits(child, Resize(8 * MIB))
+    for below in (None, 6 * MIB):
+        with pytest.raises(InstarError, match="the parent may hold content where the differencing disk would grow"):
+            edits(child, Resize(8 * MIB, below=below))
     with pytest.raises(InstarError, match="must be a vpc image"):
         edits(child, Rebase({"name": b"x", "format": "raw"}))
     with pytest.raises(InstarError, match="can have another parent"):

@@ -52,7 +52,7 @@ class File:
 def opened(filename: str) -> File:
     """The file, open. Raises OSError, also where it is no regular file and no block device."""
     try:
-        return File(device.open_named(os.fspath(filename)))
+        return File(device.open_path(os.fspath(filename)))
     except DeviceError as error:
         text = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(error.errno, text, filename) from error

@@ -32,7 +32,9 @@ def resized(image: Image, request: Resize) -> Iterator[Edit]:
         if _below(header, request) > header.image_size:
             wrong = "Block driver does not support requested flags"
         raise FormatError(wrong, kind=ErrorKind.UNSUPPORTED)
-    size = -(-request.size // layout.SECTOR) * layout.SECTOR
+    size = request.size
+    if size % layout.SECTOR:
+        raise FormatError("Invalid image size specified", kind=ErrorKind.USAGE)
     if size < header.image_size:
         raise FormatError("Shrinking images is currently not supported", kind=ErrorKind.UNSUPPORTED)
     if size > min(largest(header.cluster_size, header.table_size), VIRTUAL_SIZE):

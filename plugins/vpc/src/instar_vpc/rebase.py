@@ -17,6 +17,7 @@ from instar_vpc.newimage import parent_locators
 from instar_vpc.opening import open_disk
 from instar_vpc.resize import unused
 from instar_vpc.revised import committed, footer, front, header
+from instar_vpc.tapdisk import mapless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def rebase_edits(image: Image, request: Rebase) -> Iterator[Edit]:
             return
         raise FormatError("Only a differencing disk can have another parent", kind=ErrorKind.UNSUPPORTED)
     given = request.backing
+    disk = yield from mapless(disk)
     main, place, base = disk.footers.main, disk.footer.data_offset, used_end(source, disk, head)
     entries, names, own, who, final = b"", b"", b"", bytes(16), main.data
     if given is None:
@@ -95,6 +97,7 @@ def empty_edits(image: Image) -> Iterator[Edit]:
     head, source = disk.header, image.main
     if head is None:
         raise FormatError("A fixed disk cannot be emptied", kind=ErrorKind.UNSUPPORTED)
+    disk = yield from mapless(disk)
     yield from front(disk)
     yield from unused(source, head.table_offset, 0, min(head.max_table_entries, limits.BLOCKS, _inside(source, head)))
     yield Barrier()

@@ -14,6 +14,7 @@ from instar_vpc.layout import FOOTER, SECTOR
 from instar_vpc.mending import used_end
 from instar_vpc.opening import open_disk
 from instar_vpc.revised import committed, front, header, resized
+from instar_vpc.tapdisk import mapless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,24 +29,28 @@ if TYPE_CHECKING:
 def resize_edits(image: Image, request: Resize) -> Iterator[Edit]:
     """The disk has the size, rounded up to sectors.
 
-    Raises FormatError (UNSUPPORTED) for a differencing disk, whose size is its parent's, and for a preallocation that
-    there is none of; (LIMIT) past 2040 GiB.
+    Raises FormatError (UNSUPPORTED) where a differencing disk would grow over a parent that is larger, or that nobody
+    looked at, and for a preallocation that there is none of; (LIMIT) past 2040 GiB.
     """
     disk = open_disk(image)
     if disk.footer.disk_type not in TYPES:
         raise FormatError(f"disk type {disk.footer.disk_type} is not known", kind=ErrorKind.UNSUPPORTED)
-    if disk.differencing:
-        raise FormatError("a differencing disk has the size of its parent", kind=ErrorKind.UNSUPPORTED)
+    if disk.differencing and request.size > disk.size and (request.below is None or request.below > disk.size):
+        raise FormatError(
+            "the parent may hold content where the differencing disk would grow", kind=ErrorKind.UNSUPPORTED
+        )
     how = request.preallocation
     if how not in (("off",) if disk.header else ("off", "falloc", "full")):
         raise FormatError(f"Unsupported preallocation mode: {how}", kind=ErrorKind.UNSUPPORTED)
     sectors = -(-request.size // SECTOR)
     if sectors > limits.SECTORS:
         raise FormatError("The image size is too large for file format 'vpc'", kind=ErrorKind.LIMIT)
-    if disk.header is None:
+    head = disk.header
+    if head is None:
         yield from _fixed(image.main, disk, sectors, how)
     else:
-        yield from _dynamic(image.main, disk, disk.header, sectors)
+        disk = yield from mapless(disk)
+        yield from _dynamic(image.main, disk, head, sectors)
 
 
 def _fixed(source: Source, disk: Disk, sectors: int, how: str) -> Iterator[Edit]:

@@ -16,6 +16,7 @@ from instar_vpc.layout import FOOTER, SECTOR, UNUSED
 from instar_vpc.mending import used_end
 from instar_vpc.opening import open_disk
 from instar_vpc.revised import front
+from instar_vpc.tapdisk import mapless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,20 +27,19 @@ if TYPE_CHECKING:
     from instar_vpc.layout import Header
     from instar_vpc.opening import Disk
 
-GRAIN = 8 * SECTOR
-"""What is told apart over a parent: a byte of the sector bitmap."""
-
 
 def update_edits(image: Image, runs: Iterable[Run]) -> Iterator[Geometry | Edit]:
     """The runs are in their places. Raises FormatError for a disk of an unknown type, or that overlaps its footer."""
     disk = open_disk(image)
     if disk.footer.disk_type not in TYPES:
         raise FormatError(f"disk type {disk.footer.disk_type} is not known", kind=ErrorKind.UNSUPPORTED)
-    if disk.header is None:
+    head = disk.header
+    if head is None:
         yield from _fixed(disk, runs)
         return
-    yield Geometry(GRAIN if disk.differencing else SECTOR, disk.size, zeros=True)
-    writing = Writing(image.main, disk, disk.header)
+    yield Geometry(SECTOR, disk.size, zeros=True)
+    disk = yield from mapless(disk)
+    writing = Writing(image.main, disk, head)
     for run in runs:
         yield from writing.place(run)
     yield from writing.end()
@@ -183,13 +183,11 @@ class Writing:
 
 def _mark(bitmap: bytearray, first: int, count: int) -> bool:
     """Sectors are here from now on, the first of them the highest bit of a byte; whether that is new."""
-    whole, rest = divmod(count, 8)
-    at = first // 8
-    before = bytes(bitmap[at : at + whole + 1])
-    bitmap[at : at + whole] = b"\xff" * whole
-    if rest:
-        bitmap[at + whole] |= 0xFF00 >> rest & 0xFF
-    return before != bytes(bitmap[at : at + whole + 1])
+    at, end = first // 8, -(-(first + count) // 8)
+    before = int.from_bytes(bitmap[at:end], "big")
+    after = before | ((1 << count) - 1) << (end * 8 - first - count)
+    bitmap[at:end] = after.to_bytes(end - at, "big")
+    return before != after
 
 
 def entry_puts(table: int, entries: list[tuple[int, int]]) -> Iterator[Put]:

@@ -31,6 +31,8 @@ LIMIT_STACK = 3
 UNLIMITED = (1 << 64) - 1
 STAT = struct.Struct("<QQQIII4xQqqqqQqQqQ24x")
 CHARACTER_DEVICE = stat.S_IFCHR | 0o600
+FOLDER, FILE = 4, 8
+"""What getdents64 calls them."""
 SAID = 1 << 16
 """Bytes of what a guest says on its standard error that are kept."""
 
@@ -226,7 +228,7 @@ class BootCalls(Calls):
             return -numbers.EBADF
         left = self.listings.get(number)
         if left is None:
-            entries = [(entry.name, 4 if entry.is_dir() else 8) for entry in os.scandir(self.files[number])]
+            entries = [(entry.name, _kind(entry)) for entry in os.scandir(self.files[number])]
             left = self.listings[number] = sorted(entries)
         made = bytearray()
         while left:
@@ -309,3 +311,11 @@ class BootCalls(Calls):
 def signed(value: int) -> int:
     """A 64-bit number as C's long."""
     return value - (1 << 64) if value >> 63 else value
+
+
+def _kind(entry: os.DirEntry[str]) -> int:
+    """The d_type of a folder or a file; a link that leads nowhere, or where this user may not go, counts as a file."""
+    try:
+        return FOLDER if entry.is_dir() else FILE
+    except OSError:
+        return FILE

@@ -1,0 +1,165 @@
+"""Differences that random command lines meet and that are deliberate, by the quirks of docs/quirks.toml.
+
+Each excuse knows what instar must say or make then, so that it covers nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import excuses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from differential import Answer
+    from surface_grammar import Line
+
+WARNINGS = re.compile(
+    rb"WARNING: Image format was not specified for '.*' and probing guessed raw\.\n"
+    rb" {9}Automatically .*\n {9}Specify .*\n"
+    rb'|qemu-img: warning: Use of "backing": "" is deprecated; use "backing": null instead\n'
+)
+NODE = re.compile(rb"#block\d+")
+
+
+def warnings(_line: Line, want: Answer, have: Answer, found: list[str]) -> bool:
+    """All else is the same."""
+    told = WARNINGS.sub(b"", want.err)
+    return told != want.err and told == have.err and len(found) == 1 and found[0].startswith("err")
+
+
+def only(found: list[str], *kinds: str) -> bool:
+    """Whether what differs is of these kinds: code, out, err, files, or the name of a file."""
+    return bool(found) and all(each.startswith(kinds) for each in found)
+
+
+def vhdx_reason(_line: Line, want: Answer, have: Answer, found: list[str]) -> bool:
+    """qemu-img gives no reason."""
+    bare = want.err.endswith(b": Invalid argument\n")
+    return only(found, "err") and bare and (b"VHDX" in have.err or b"vhdx" in have.err)
+
+
+def node_names(_line: Line, want: Answer, have: Answer, found: list[str]) -> bool:
+    """In place of the name of a node stands a name that the command line has."""
+    pattern = b".+".join(re.escape(part) for part in NODE.split(WARNINGS.sub(b"", want.err)))
+    return only(found, "err") and b"#block" in want.err and re.fullmatch(pattern, have.err, re.DOTALL) is not None
+
+
+def half_written(_line: Line, want: Answer, have: Answer, found: list[str]) -> bool:
+    """Both fail with the same words; only what is left of the target differs."""
+    return (
+        bool(want.code and have.code) and not only(found, "code", "out", "err") and found[0][:4] not in ("code", "err:")
+    )
+
+
+def as_histories(name: str) -> Callable[[Line, Answer, Answer, list[str]], bool]:
+    """An excuse of the histories."""
+
+    def excuse(line: Line, want: Answer, have: Answer, _found: list[str]) -> bool:
+        words = [line.verb, *(word for word in line.words if word != line.verb)]
+        image = next((word for word in words if ".vhdx" in word or ".qed" in word or ".parallels" in word), "")
+        return excuses.EXCUSES[name]([*words, "--output=json" if want.out[:1] in b"[{" else "", image], want, have)
+
+    return excuse
+
+
+def other_status(line: Line, want: Answer, have: Answer, found: list[str]) -> bool:
+    """qemu-img stops at a place where only what its drivers say differs; instar looks further."""
+    status = re.search(rb"Strict mode: Offset (\d+) block status mismatch!", want.out)
+    if line.verb != "compare" or status is None or not only(found, "out", "code"):
+        return False
+    later = re.search(rb"ffset (\d+)", have.out)
+    return int(later[1]) >= int(status[1]) if later else b"Images are identical.\n" in have.out
+
+
+def compressed_qcow(line: Line, want: Answer, have: Answer, found: list[str]) -> bool:
+    """qemu-img fails without a word."""
+    text = " ".join(line.words)
+    failed = (want.code, want.err, have.code) == (1, b"", 0)
+    return line.verb == "convert" and "qcow" in text and failed and only(found, "code")
+
+
+def differencing(line: Line, want: Answer, have: Answer, found: list[str]) -> bool:
+    """The formats have parents."""
+    told = re.search(rb"Backing file (format )?not supported for file format '(vpc|vhdx)'", want.err)
+    shown = re.sub(rb"  backing_(file|fmt)=.*\n", b"", have.out) == want.out != have.out
+    return line.verb in ("create", "convert") and (told is not None or (shown and only(found, "out")))
+
+
+def empty_vmdk(line: Line, want: Answer, have: Answer, _found: list[str]) -> bool:
+    """qemu-img makes what it cannot open, or ends itself."""
+    told = b"Unsupported image type" in have.err and have.code == 1
+    return line.verb in ("dd", "convert") and want.code in (1, -6) and told
+
+
+def own_backing(line: Line, want: Answer, have: Answer, _found: list[str]) -> bool:
+    """An image is not put over itself; qemu-img mostly cannot lock it twice, and else does it."""
+    locked = want.code == have.code == 1 and b'Failed to get shared "write" lock' in want.err
+    return line.verb == "rebase" and have.code == 1 and (locked or b"creates an infinite loop" in have.err)
+
+
+def bitmapless(_line: Line, want: Answer, have: Answer, _found: list[str]) -> bool:
+    """instar refuses before it looks at the target."""
+    return bool(want.code and have.code) and b"does not support bitmaps" in have.err
+
+
+def torn(line: Line, _want: Answer, have: Answer, _found: list[str]) -> bool:
+    """What would be overwritten by further content is not added to."""
+    return "torn.qcow2" in " ".join(line.words) and have.code == 1 and b"in use but its refcount is 0" in have.err
+
+
+def longer_file(line: Line, want: Answer, have: Answer, _found: list[str]) -> bool:
+    """qemu-img ends itself by a failed assertion, or says that files do not shrink."""
+    refused = want.code == -6 or b"Cannot use preallocation for shrinking files" in want.err
+    return line.verb == "resize" and refused and have.code == 0
+
+
+def covered(line: Line, _want: Answer, have: Answer, found: list[str]) -> bool:
+    """What was zeros stays zeros over the first backing file of an image of version 2."""
+    text = " ".join(line.words)
+    return line.verb == "rebase" and "old.qcow2" in text and not have.code and only(found, "old.qcow2: Answer(code=1")
+
+
+def same_file(line: Line, _want: Answer, have: Answer, found: list[str]) -> bool:
+    """The file is read as another format than before."""
+    chained = any(name in line.words for name in ("over.qcow2", "top.qcow2", "over.qed"))
+    return line.verb == "rebase" and chained and not have.code and len(found) == 1 and "Content mismatch" in found[0]
+
+
+def compressed_parts(line: Line, want: Answer, _have: Answer, _found: list[str]) -> bool:
+    """qemu-img ends itself by a failed assertion."""
+    return line.verb == "rebase" and want.code == -6 and b"img_rebase: Assertion" in want.err
+
+
+def own_source(line: Line, _want: Answer, have: Answer, _found: list[str]) -> bool:
+    """What is read is not written over."""
+    return line.verb in ("dd", "convert") and have.code == 1 and b"is one of the files that are" in have.err
+
+
+EXCUSES: dict[str, Callable[[Line, Answer, Answer, list[str]], bool]] = {
+    "no-warnings": warnings,
+    "vhdx-says-why": vhdx_reason,
+    "bitmap-node-names": node_names,
+    "half-written-target": half_written,
+    "map-of-vhdx": as_histories("map-of-vhdx"),
+    "compare-strict-status": other_status,
+    "qcow-compressed": compressed_qcow,
+    "vpc-differencing": differencing,
+    "vmdk-of-nothing": empty_vmdk,
+    "rebase-loop": own_backing,
+    "target-without-bitmaps": bitmapless,
+    "torn-refcounts": torn,
+    "own-source": own_source,
+    "rebase-uncovers-nothing": covered,
+    "rebase-same-file": same_file,
+    "rebase-compressed-parts": compressed_parts,
+    "resize-in-a-longer-file": longer_file,
+}
+"""By the names of the quirks."""
+
+
+def find(line: Line, want: Answer, have: Answer, found: list[str]) -> str:
+    """The name of the quirk that explains what was found, empty where none does."""
+    return next((name for name, excuse in EXCUSES.items() if excuse(line, want, have, found)), "")
