@@ -155,6 +155,9 @@ class Twins:
         done = self._theirs(*words)
         if done.code == 2 and format in ("qcow2", "qed"):  # what lies below is not there: only its own content counts
             done = self._theirs("compare", "--image-opts", *_described(name, format, "backing="))
+        if done.code == 2:  # what it needs besides is not there: it cannot be read in either place
+            looks = [self._theirs("map", "-U", "-f", format, f"../{side}/{name}") for side in ("theirs", "ours")]
+            return [f"{name}: {done}"] if 0 in {look.code for look in looks} else []
         return [] if done.code == 0 else [f"{name}: {done}"]
 
     def _theirs(self, *words: str) -> Answer:

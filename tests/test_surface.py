@@ -292,3 +292,11 @@ def test_sizes_behind_dashes_are_operands_too(qcow2: str, instar: Call) -> None:
     told = instar("resize", "--", qcow2, "1M", "-q")[2]
     assert told.startswith("qemu-img: Expecting image file name and size\n")
     assert instar("resize", qcow2, "1M", "2M")[2].startswith("qemu-img: Extra argument(s) in command line\n")
+
+
+def test_options_that_qemu_img_does_not_have_are_listed(instar: Call) -> None:
+    """quirk("more-create-options"): the options of LUKS2 stand among those of version 1."""
+    if "luks" not in registry.entries():
+        pytest.skip("not installed: luks")
+    code, out, _ = instar("create", "-f", "luks", "-o", "help")
+    assert (code, "  cipher-alg=<str>" in out, "  pbkdf-memory=<num>" in out) == (0, True, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from instar_core.cli import output, progress, values
+from instar_core.cli.fault import Fault
 from instar_core.cli.getopt import Opt, Verb
 from instar_core.cli.info import one_file
 from instar_core.errors import UsageError
@@ -43,8 +44,10 @@ STEP = 1.0
 
 def run(call: Call, parsed: Parsed) -> int:
     """The base image holds what the image held."""
-    asked = one_file(parsed)
+    if len(parsed.operands) != 1:
+        raise Fault("Expecting one image file name", usage=True)
     cache = values.cache(parsed.get("cache"), "writeback")
+    asked = one_file(parsed)
     from instar_core.operations.commit import commit
 
     quiet = parsed.get("quiet", False)

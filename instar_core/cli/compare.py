@@ -68,12 +68,15 @@ def run(call: Call, parsed: Parsed) -> int:
 def images(call: Call, parsed: Parsed) -> tuple[imageopts.Source, imageopts.Source]:
     """The two images. Raises Fault and UsageError."""
     formats = parsed.get("first"), parsed.get("second")
-    if parsed.get("image_opts") and formats != (None, None):
-        raise Fault("--image-opts and --format are mutually exclusive", code=COMPARE_OPEN)
+    given = parsed.get("image_opts")
+    exclusive = Fault("--image-opts and --format are mutually exclusive", code=COMPARE_OPEN)
+    if given and formats[0] is not None:
+        raise exclusive
     values.cache(parsed.get("cache"), "writeback", source=True, code=COMPARE_OPEN)
     found: list[imageopts.Source] = []
     with precedence.SourcesFirst(found, call.settings):  # the first is opened before the name of the second is read
         for name, format in zip(parsed.operands, formats, strict=True):
-            given = parsed.get("image_opts")
+            if given and format is not None:
+                raise exclusive
             found.append(imageopts.described(parsed, name) if given else imageopts.named(parsed, name, format))
     return found[0], found[1]

@@ -90,7 +90,7 @@ def target_of(call: Call, parsed: Parsed, name: str) -> imageopts.Source:
     try:
         path = names.local(name, proxmox=call.settings.policy == "proxmox")
     except UsageError as error:
-        if parsed.get("no_create"):
+        if parsed.get("no_create") or not error.message.startswith(names.UNKNOWN):
             raise
         raise Fault(error.message) from error
     if path != name:

@@ -93,7 +93,7 @@ def run(call: Call, parsed: Parsed) -> int:
         try:
             target = names.local(given["of"], proxmox=proxmox) if "of" in given else 1
         except UsageError as error:
-            if parsed.get("no_create"):
+            if parsed.get("no_create") or not error.message.startswith(names.UNKNOWN):
                 raise
             raise Fault(error.message) from error
     try:

@@ -6,6 +6,8 @@ from instar_core.errors import UsageError
 
 ZERO_INIT = "zeroinit"
 """Of a target whose bytes are all zero already: a protocol that Proxmox adds to QEMU."""
+UNKNOWN = "Unknown protocol"
+"""How the message about a protocol begins that nobody knows."""
 
 
 def local(name: str, *, proxmox: bool = False) -> str:

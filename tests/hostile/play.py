@@ -23,6 +23,8 @@ from .watch import Watch
 
 BREATH = 2.0
 """Seconds that every question has besides those of its case: other programs run on this machine too."""
+INTERPRETER = 32 << 20
+"""Bytes that a process of the command's own would have at its start."""
 
 
 class Answer(NamedTuple):
@@ -179,6 +181,7 @@ def pattern(wanted: str) -> str:
 def command(name: str, words: tuple[str, ...], folder: Path, seconds: float) -> Answer:
     """The command called `name`, in a fork of this process, killed after so many seconds (code -9)."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        inherited = max(0, resident() - INTERPRETER)
         began = time.monotonic()
         child = os.fork()
         if not child:
@@ -194,7 +197,13 @@ def command(name: str, words: tuple[str, ...], folder: Path, seconds: float) -> 
         out.seek(0)
         err.seek(0)
         code = os.waitstatus_to_exitcode(status)
-        return Answer(code, out.read(1 << 24), err.read(1 << 20), took, used.ru_maxrss << 10)
+        return Answer(code, out.read(1 << 24), err.read(1 << 20), took, (used.ru_maxrss << 10) - inherited)
+
+
+def resident() -> int:
+    """Bytes of memory that this process has: a fork of it begins with them, whatever tests ran here before."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def _become(argv: list[str], folder: Path, out: int, err: int) -> None:
