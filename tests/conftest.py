@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +35,9 @@ if os.environ.get("INSTAR_TEST_MASK"):  # before any test imports what is masked
     _module = importlib.util.module_from_spec(_spec)
     _spec.loader.exec_module(_module)
     _module.mask()
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell: commands are interrupted here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Stranger = Callable[..., str]
 Call = Callable[..., tuple[int, str, str]]

@@ -300,6 +300,7 @@ def test_the_locks_of_a_closed_file_are_gone_while_a_worker_still_has_its_descri
 
 
 def test_in_a_pool_an_image_is_changed_as_soon_as_it_was_read(tmp_path):
+    pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
     disk = str(tmp_path / "disk")
     instar_core.create(disk, format="qcow2", size=SIZE, settings=INLINE)
     with instar_core.Pool(2, sandbox="process") as pool:

@@ -431,6 +431,7 @@ def test_every_name_of_the_library_is_there() -> None:
 
 
 def test_images_are_changed_by_functions_of_the_front(tmp_path: Path) -> None:
+    pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
     settings = Settings(sandbox="process", policy="qemu")
     base, top = str(tmp_path / "base"), str(tmp_path / "top")
     instar_core.create(base, format="qcow2", size=MIB, settings=settings)

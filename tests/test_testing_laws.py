@@ -126,7 +126,7 @@ BROKEN = {
         {},
         {'or count > MOST:\n        raise FormatError("toy': ':\n        raise FormatError("toy'},
         "a_writer_answers_or_refuses",
-        "of memory|MemoryError|OverflowError",
+        "of memory|MemoryError|OverflowError|processor time",
     ),
     "nohook": ({}, {"@hookimpl\ndef instar_check": "def instar_check"}, "every_claimed_capability", "no instar_check"),
     "unmarked": ({}, {"@hookimpl\ndef instar_check": "def instar_check"}, "hooks_name_only", "not marked"),

@@ -55,7 +55,8 @@ def test_an_operation_imports_what_the_plugin_names_for_it(plugin: str, operatio
             del sys.modules[name]
 
 
-def test_a_single_request_takes_less_than_half_of_the_writers_of_qcow2() -> None:
+def test_a_single_request_takes_little_more_than_half_of_the_writers_of_qcow2_at_most() -> None:
+    pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
     spec = registry.spec("qcow2")
     counts = {}
     for operation in ("write", *[f"write/{kind}" for kind in KINDS.values()]):
@@ -73,6 +74,7 @@ def test_a_single_request_takes_less_than_half_of_the_writers_of_qcow2() -> None
 
 def test_what_was_not_foreseen_takes_a_worker_that_is_ready_for_it(tmp_path: Path) -> None:
     """An image that was not closed cleanly is repaired, and one over another gets content, before it is resized."""
+    pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
     dirty = str(tmp_path / "dirty")
     instar_core.create(dirty, format="qcow2", size=1 << 20, options={"lazy_refcounts": "on"}, settings=JAILED)
     with open(dirty, "r+b") as file:
