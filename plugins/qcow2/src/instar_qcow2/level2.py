@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from array import array
+from itertools import compress
 
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.source import arithmetic_runs, join
 from instar_qcow2 import layout, limits
 from instar_qcow2.tablescan import equal_runs
+
+UNCOPIED = bytes([byte & 0x7F for byte in range(256)])
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,9 +91,7 @@ def stretches(header: Header, data: bytes) -> Iterator[tuple[int, int, int]]:
         words.byteswap()
     size = header.cluster_size
     at = count = first = following = 0
-    for index, entry in enumerate(words):
-        if not entry:
-            continue
+    for index, entry in zip(compress(range(len(words)), words), filter(None, words), strict=True):
         if entry == following and index == at + count:
             count += 1
             following += size
@@ -138,11 +139,13 @@ def flagged(header: Header, data: bytes, clusters: HostClusters) -> bytes:
 
 def unflagged(header: Header, data: bytes) -> bytes:
     """The L2 table `data` with COPIED set nowhere."""
-    width = header.l2_entry_size
-    copied = int.from_bytes((layout.COPIED << 8 * width - 64).to_bytes(width, "big") * (len(data) // width), "big")
-    table = int.from_bytes(data, "big")
-    kept = table & ~copied
-    return data if kept == table else kept.to_bytes(len(data), "big")
+    flags = data[:: header.l2_entry_size]  # of each entry the highest byte, whose highest bit is COPIED
+    kept = flags.translate(UNCOPIED)
+    if kept == flags:
+        return data
+    made = bytearray(data)
+    made[:: header.l2_entry_size] = kept
+    return bytes(made)
 
 
 def data_offset(header: Header, entry: int) -> int:
