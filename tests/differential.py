@@ -275,6 +275,7 @@ class Judge:
             self.wrong.append(f"{told}: qemu-img compare: {same.code} {same.out + same.err!r}")
         if target.format == "raw":
             return
+        settle(self.folder)
         self._question(("info", "--output=json", *named))
         self._question(("map", "--output=json", *named))
         self._clean(named, told)
