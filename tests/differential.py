@@ -199,7 +199,7 @@ class Judge:
     def _question(self, words: Sequence[str]) -> None:
         """Exit code and output are the same bytes; findings of a check are the same lines."""
         want, have = self._img(*words), self._ours(*words)
-        for _ in range(AGAIN if words[0] in ("map", "measure") else 0):
+        for _ in range(AGAIN if words[0] in ("info", "map", "measure") else 0):
             if (want.code, want.out) == (have.code, have.out):
                 break
             want, have = self._img(*words), self._ours(*words)
@@ -275,7 +275,6 @@ class Judge:
             self.wrong.append(f"{told}: qemu-img compare: {same.code} {same.out + same.err!r}")
         if target.format == "raw":
             return
-        settle(self.folder)
         self._question(("info", "--output=json", *named))
         self._question(("map", "--output=json", *named))
         self._clean(named, told)
