@@ -68,6 +68,7 @@ _OPERATIONS = {
     "compare": "compare",
     "bench": "bench",
 }
+_ELSEWHERE = {"open": "disk", "Disk": "disk", "Pool": "pool", "Action": "bitmapplan", "snapshot": "operations"}
 _VERDICT = ("verdict.answer", "verdict.demands")
 _MODULES = ("types", "requests", "spec", "errors", "hookspecs", "results", "settings", "source", "keyring", *_VERDICT)
 
@@ -75,18 +76,10 @@ _MODULES = ("types", "requests", "spec", "errors", "hookspecs", "results", "sett
 def __getattr__(name: str) -> Any:
     import sys
 
-    if name in ("open", "Disk"):
-        return _from("instar_core.disk", name)
-    if name == "Pool":
-        return _from("instar_core.pool", name)
-    if name == "Action":
-        return _from("instar_core.bitmapplan", name)
-    if name == "snapshot":
-        return _from("instar_core.operations", name)
+    if name in _ELSEWHERE:
+        return _from(f"{__name__}.{_ELSEWHERE[name]}", name)
     if name in _OPERATIONS:
-        module = f"instar_core.operations.{name}"
-        __import__(module)
-        found = getattr(sys.modules[module], _OPERATIONS[name])
+        found = _from(f"{__name__}.operations.{name}", _OPERATIONS[name])
         globals()[name] = found
         return found
     if name[:1].isupper() or name == "hookimpl":  # else a module being imported, which would bring all of these

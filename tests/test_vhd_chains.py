@@ -608,6 +608,20 @@ def test_vhd_util_says_what_is_wrong_in_a_line_and_by_its_exit_code(
         assert "query" in out
 
 
+def test_vhd_util_ends_quietly_where_nobody_reads_what_it_prints(script: Script, tmp_path: Path) -> None:
+    assert script("create", "-n", str(tmp_path / "disk.vhd"), "-s", "2")[0] == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-c", "import sys; from instar_core.cli.vhd_util import main; sys.exit(main())"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [*words, "query", "-n", str(tmp_path / "disk.vhd"), "-v"],
+        stdout=writer, stderr=subprocess.PIPE, env=environment, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_vhd_util_makes_disks_and_children(script: Script) -> None:
     assert script("create", "-n", "a.vhd", "-s", "6") == (0, "", "")
     assert script("create", "-n", "b.vhd", "-s", "5", "-r") == (0, "", "")

@@ -13,9 +13,11 @@ from instar_core.settings import DEFAULTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
     from typing import Any, Final, NoReturn
+
+    Number = Callable[[BaseException, int], int]
 
 VERBS: Final = (
     "amend",
@@ -68,25 +70,31 @@ def main(argv: list[str] | None = None) -> int:
     typed = shown_name(words[0] if words else "instar")
     name = os.path.basename(typed)
     call = Call(typed, name, name == QEMU_IMG, "", DEFAULTS)
+    return ended(call, lambda: start(call, words[1:]))
+
+
+def ended(call: Call, act: Callable[[], int], number: Number | None = None) -> int:
+    """The exit code of a command line that `act` carries out. What that raises is told, and so is output that cannot be
+    written; `number` may put another exit code for an error in place of qemu-img's."""
     try:
         with deaf.Deaf():
-            code = _guarded(call, words[1:])
+            code = _guarded(call, act, number)
         output.flush()
     except BrokenPipeError:
         return _silenced()
     except OSError as error:  # the last of the output could not be written, and will not be at the next flush either
         _silenced()
-        return _told(call, error)
+        return _told(call, error, number)
     return code
 
 
-def _guarded(call: Call, words: list[str]) -> int:
+def _guarded(call: Call, act: Callable[[], int], number: Number | None) -> int:
     try:
-        return start(call, words)
+        return act()
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt) as error:
-        return _told(call, error)
+        return _told(call, error, number)
 
 
 def start(call: Call, words: list[str]) -> int:
@@ -171,7 +179,7 @@ def verb_module(verb: str) -> ModuleType:
     return sys.modules[name]
 
 
-def _told(call: Call, error: BaseException) -> int:
+def _told(call: Call, error: BaseException, number: Number | None = None) -> int:
     """The exit code for the error, its text printed."""
     from instar_core.cli import outcome
 
@@ -187,6 +195,8 @@ def _told(call: Call, error: BaseException) -> int:
         raise error
     else:
         text, code = outcome.unexpected(call, error)
+    if number is not None:
+        code = number(error, code)
     try:
         output.err(text)
     except BrokenPipeError:

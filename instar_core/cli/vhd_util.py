@@ -10,9 +10,10 @@ import errno
 import os
 import sys
 
-from instar_core.cli import deaf, extras, getopt, output, settings_load, stopping, vhd_verbs
+from instar_core.cli import extras, getopt, output, settings_load, stopping, vhd_verbs
 from instar_core.cli.call import Call, shown_name
 from instar_core.cli.fault import Fault, HelpWanted
+from instar_core.cli.main import ended
 from instar_core.errors import DeviceError, ErrorKind, InstarError, PolicyError, SandboxError
 from instar_core.settings import DEFAULTS
 
@@ -45,23 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     words = list(sys.argv) if argv is None else list(argv)
     typed = shown_name(words[0] if words else NAME)
-    call = Call(typed, os.path.basename(typed), False, "", DEFAULTS)
-    try:
-        with deaf.Deaf():
-            code = _guarded(call, words[1:])
-        output.flush()
-    except OSError as error:
-        return _told(call, error)
-    return code
-
-
-def _guarded(call: Call, words: Sequence[str]) -> int:
-    if words:
-        call = call._replace(verb=words[0])
-    try:
-        return _run(call, words)
-    except (Exception, KeyboardInterrupt) as error:
-        return _told(call, error)
+    verb = words[1] if len(words) > 1 else ""
+    call = Call(typed, os.path.basename(typed), False, verb, DEFAULTS)
+    return ended(call, lambda: _run(call, words[1:]), _number)
 
 
 def _run(call: Call, words: Sequence[str]) -> int:
@@ -91,33 +78,12 @@ def _run(call: Call, words: Sequence[str]) -> int:
     return 0
 
 
-def _told(call: Call, error: BaseException) -> int:
-    """The exit code for the error, its text printed."""
-    from instar_core.cli import outcome
-
-    if isinstance(error, stopping.Terminated):
-        return stopping.TERMINATED
-    if isinstance(error, KeyboardInterrupt):
-        return outcome.INTERRUPTED
+def _number(error: BaseException, code: int) -> int:
+    """The error number of the system that says most about the error; `code` is qemu-img's for it."""
     if isinstance(error, Fault):
-        text, code = outcome.usage(call, error)
-        code = errno.EINVAL if code == 1 else code
-    elif isinstance(error, InstarError):
-        text, code = outcome.failure(call, error)[0], _number(error)
-    elif os.environ.get("INSTAR_DEBUG") == "1":
-        raise error
-    else:
-        text, code = outcome.unexpected(call, error)
-        code = error.errno if isinstance(error, OSError) and error.errno else errno.EIO
-    try:
-        output.err(text)
-    except OSError:  # nobody reads: the code says it
-        return code
-    return code
-
-
-def _number(error: InstarError) -> int:
-    """The error number of the system that says most about the error."""
+        return errno.EINVAL if code == 1 else code
+    if not isinstance(error, InstarError):
+        return error.errno if isinstance(error, OSError) and error.errno else errno.EIO
     if isinstance(error, DeviceError) and error.errno:
         return error.errno
     if isinstance(error, SandboxError):

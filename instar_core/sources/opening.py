@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 BOOT: Final = "import sys; sys.path[:] = sys.argv[1:]; from instar_core.sources.serving import main; main()"
 CONTROL: Final = 3
+"""The number that the control socket has in the process that serves."""
 MESSAGE: Final = 1 << 16
+"""Bytes of the longest message on it."""
 PATIENCE: Final = 5.0
 """Seconds that the process has for ending before it is killed."""
 

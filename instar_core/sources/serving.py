@@ -24,6 +24,7 @@ from instar_sandbox.jail import landlock, privileges
 from instar_core import limits
 from instar_core.errors import DeviceError, InstarError
 from instar_core.sources import fuse, mounting
+from instar_core.sources.opening import CONTROL, MESSAGE
 from instar_core.sources.served import File, told
 from instar_core.sources.spec import misfit
 from instar_core.sources.spool import spooled
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from instar_core.sources.backend import Backend
     from instar_core.sources.spec import SourceSpec
 
-CONTROL = 3
-MESSAGE = 1 << 16
-"""Bytes of the longest message on the control socket."""
 PATIENCE = 2
 """Seconds that the source has for ending what it does, and the connection."""
 BRIEFLY = 0.2
