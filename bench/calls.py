@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import instar_core
+from bench import offsets
 from bench.measure import Failed, Run, fresh
 from instar_core.cli.render import info as rendered
 
@@ -23,8 +24,24 @@ def _info(settings: instar_core.Settings, path: str) -> str:
     return rendered.json(instar_core.info(path, settings=settings), settings, chain=False)
 
 
+def _reads(settings: instar_core.Settings, path: str) -> None:
+    with instar_core.open(path, format="qcow2", settings=settings) as disk:
+        for offset in offsets.scattered(disk.size):
+            disk.pread(offsets.PIECE, offset)
+
+
+def reads_right(settings: instar_core.Settings, path: str, raw: str) -> bool:
+    """Whether what is read at the offsets is what the raw disk has there."""
+    with open(raw, "rb") as file, instar_core.open(path, format="qcow2", settings=settings) as disk:
+        return all(
+            disk.pread(offsets.PIECE, offset) == os.pread(file.fileno(), offsets.PIECE, offset)
+            for offset in offsets.scattered(disk.size)
+        )
+
+
 CALLS: dict[str, Act] = {
     "info": _info,
+    "random-reads": _reads,
     "snapshot-create": lambda how, path: instar_core.snapshot.create(path, "s", format="qcow2", settings=how),
     "snapshot-apply": lambda how, path: instar_core.snapshot.apply(path, "s", format="qcow2", settings=how),
     "snapshot-delete": lambda how, path: instar_core.snapshot.delete(path, "s", format="qcow2", settings=how),
@@ -49,6 +66,11 @@ def pool(place: str) -> instar_core.Pool:
     return instar_core.Pool(STANDING, sandbox=place)
 
 
+def service(place: str) -> instar_core.Settings:
+    """How a service calls the library."""
+    return pool(place).settings._replace(policy="qemu")
+
+
 class Call(NamedTuple):
     """A call for the image at `path`, measured as a Command is; `copies` as there. Its answer goes to `output`."""
 
@@ -61,7 +83,7 @@ class Call(NamedTuple):
 
     def run(self) -> Run:
         """The call has returned; of processor time nothing is known. Raises Failed."""
-        settings = pool(self.place).settings._replace(policy="qemu")
+        settings = service(self.place)
         fresh(self.folder, self.copies)
         begin = time.perf_counter()
         try:

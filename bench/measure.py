@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -15,9 +16,12 @@ PATIENCE = 900
 ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 """What the programs see of the environment, so that no setting of the caller's is measured."""
 
+ERRORS = "stderr"
+"""Name of the file in the folder of a command that its standard error goes to."""
+
 
 class Failed(Exception):
-    """A program ended badly; its last line of standard error."""
+    """A program ended badly; its last lines of standard error."""
 
 
 class Run(NamedTuple):
@@ -29,13 +33,15 @@ class Run(NamedTuple):
 
 class Command(NamedTuple):
     """A command line, the folder that it may write into (emptied after each run), where its output goes, and what is
-    added to its environment. `copies` are files that it gets copies of, in its folder, before the clock runs."""
+    added to its environment. `copies` are files that it gets copies of, in its folder, before the clock runs; `given`
+    is its standard input."""
 
     words: list[str]
     folder: str
     output: str = os.devnull
     settings: tuple[tuple[str, str], ...] = ()
     copies: tuple[str, ...] = ()
+    given: str = os.devnull
 
     def run(self, watch: Callable[[int], None] | None = None) -> Run:
         """The command has run to its end and left nothing behind. Raises Failed.
@@ -43,7 +49,7 @@ class Command(NamedTuple):
         `watch` is called with the process id again and again while the command runs.
         """
         fresh(self.folder, self.copies)
-        errors = os.path.join(self.folder, "stderr")
+        errors = os.path.join(self.folder, ERRORS)
         environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         environment.update(self.settings)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -53,20 +59,25 @@ class Command(NamedTuple):
             self.words,
             environment,
             file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 0, self.given, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, self.output, flags, 0o600),
                 (os.POSIX_SPAWN_OPEN, 2, errors, flags, 0o600),
             ],
         )
-        if watch is not None:
-            watch(pid)
-        _wait(pid)
+        try:
+            if watch is not None:
+                watch(pid)
+            _wait(pid)
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
         _, status, used = os.wait4(pid, 0)
         wall = time.perf_counter() - begin
         if status:
             with open(errors, encoding="utf-8", errors="replace") as file:
                 lines = file.read().strip().splitlines()
-            raise Failed(lines[-1] if lines else f"status {status}")
+            raise Failed("; ".join(lines[-2:]) if lines else f"status {status}")
         return Run(wall, used.ru_utime + used.ru_stime)
 
 
@@ -87,7 +98,7 @@ def _wait(pid: int) -> None:
         poll = select.poll()
         poll.register(handle, select.POLLIN)
         if not poll.poll(PATIENCE * 1000):
-            os.kill(pid, 9)
+            os.kill(pid, signal.SIGKILL)
     finally:
         os.close(handle)
 

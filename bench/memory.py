@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-EVERY = 0.02
-"""Seconds between two looks."""
+SOON, LATER, SLOWER = 0.002, 0.02, 1.1
+"""Seconds between the first two looks and between late ones, and how these grow."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -22,9 +22,11 @@ class Peak:
         self.exact = True
 
     def __call__(self, root: int) -> None:
+        every = SOON
         while _runs(root):
             self.bytes = max(self.bytes, sum(self._size(pid) for pid in tree(root)))
-            time.sleep(EVERY)
+            time.sleep(every)
+            every = min(every * SLOWER, LATER)
 
     def _size(self, pid: int) -> int:
         try:

@@ -6,7 +6,7 @@ import os
 
 from instar_core import device as devices
 from instar_core import limits, locks, policy, probe, registry, unlocking
-from instar_core.errors import ErrorKind, FormatError, InstarError, Loop, PolicyError, UnknownFormat, UsageError
+from instar_core.errors import ErrorKind, FormatError, InstarError, Loop, PolicyError, UnknownFormat
 from instar_core.session import FormatSession
 from instar_core.types import Role
 
@@ -141,15 +141,17 @@ def open_member(
     if opened_before is None and protocol(path) == "json":
         from instar_core import chosen
 
-        path, format, options = chosen.named(path, format, options)
+        path, format, options, _ = chosen.named(path, format, options)
     given: dict[str, Any] | None = None
     unread = False
-    if options:
-        from instar_core import described
+    if options and not any(isinstance(value, str) for value in options.values()):
+        given = unlocking.own(options)  # such as a check's own, which is not to wait for what reads texts
+    elif options:
+        from instar_core import chosen, described
 
         unread = any(isinstance(value, described.Text) for value in options.values())
         if unread and format is not None and registry.known(format):
-            options, unread = _read(format, options, path), False
+            options, unread = chosen.read(format, options, path, settings, operation), False
         given = {name: value for name, value in unlocking.own(options).items() if not isinstance(value, described.Text)}
     further = given.pop(HEADER, None) if given else None
     if given is not None and further is not None:
@@ -166,7 +168,7 @@ def open_member(
         name = format or probe.decide(session.probe(), settings, path)
         if unread:
             session.close()
-            options = _read(name, options or {}, path)
+            options = chosen.read(name, options or {}, path, settings, operation)
             given = {**unlocking.own(options), HEADER: True} if further is not None else unlocking.own(options)
             session = FormatSession(found, operation, settings, name, given)
         info = session.info(name)
@@ -178,7 +180,7 @@ def open_member(
             info = session.info(name)
         if info.encrypted and operation != "info":
             info = unlocking.unlocked(session, name, info, options, settings)
-        if not settings.force_share:
+        if not settings.force_share and (options or {}).get(unlocking.SHARED) is not True:
             for opened in found:
                 if opened.identity not in held:
                     locks.take(opened, claim(operation, name))
@@ -194,18 +196,6 @@ def open_member(
             opened.close()
         if isinstance(error, InstarError):
             error.path = shown
-        raise
-
-
-def _read(format: str, options: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The options as values, now that the format is known. Raises UsageError with the path."""
-    from instar_core import described
-
-    try:
-        return described.values(format, options)
-    except UsageError as error:
-        devices.open_named(path).close()  # that there is no such file is told first
-        error.path = path
         raise
 
 
@@ -303,6 +293,8 @@ def open_chain(
                 raise
             if member.backing is None:
                 return top
+            if operation == "info":
+                member.session.close()  # all that was asked is answered, and a chain may be long
             member = member.backing
         raise FormatError(
             f"the backing chain is longer than {limits.CHAIN_DEPTH} images", kind=ErrorKind.LIMIT, path=path

@@ -56,10 +56,15 @@ class Changing:
         """
         if format is not None and not registry.known(format):
             raise UsageError(f"Unknown driver '{format}'", path=path)
+        if options:
+            from instar_core import chosen
+
+            chosen.require_changeable(path, settings, format, options)
         self.settings = settings
         self.cache = cache
         self._options = options
         self._operation = f"write/{foreseen}" if foreseen else "write"
+        self._settled = True
         self.files: list[Device] = []
         first = devices.reopen(device) if device is not None else devices.open_named(chains.plain(path), writable=True)
         # The one lock is that of the descriptor that is written to.
@@ -180,7 +185,11 @@ class Changing:
         member = self.member
         bounds = Bounds(self.files, member.info, wanted_size(request))
         edits = member.session.edits(member.format, request, runs)
-        return apply(bounds.kept(edits), self.descriptors, barrier=self._barrier(), cancelled=cancelled)
+        settled, self._settled = self._settled, False
+        kept = bounds.kept(edits)
+        count = apply(kept, self.descriptors, barrier=self._barrier(), cancelled=cancelled, settled=settled)
+        self._settled = True
+        return count
 
     def update(
         self,
@@ -212,6 +221,7 @@ class Changing:
 
         from instar_core.dataplane.apply import Bounds
         from instar_core.dataplane.fill import fill
+        from instar_core.effort import compressing
         from instar_core.types import Update
 
         self._foresee("update")
@@ -220,13 +230,14 @@ class Changing:
             raise FormatError(member.info.blocked, kind=ErrorKind.UNSUPPORTED, path=member.path)
         request = Update(compress, time.time_ns(), os.urandom(64), keep, opaque)
         dialogue = member.session.write(member.format, request)
-        geometry = dialogue.geometry
+        geometry = compressing(dialogue.geometry, settings.compression)
         key = unlocking.key(member.info)
         if geometry.cipher is not None and key is not None:
             from instar_core.sealing import keyed
 
             geometry = keyed(geometry, key)
         bounds = Bounds(self.files, member.info)
+        self._settled = False
         fill(
             pieces(geometry.unit),
             geometry,

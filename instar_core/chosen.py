@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from instar_core import chain as chains
-from instar_core import described, jsonname, policy, registry
+from instar_core import described, jsonname, policy, registry, unlocking
 from instar_core import device as devices
-from instar_core.errors import ErrorKind, FormatError, Loop, UsageError
+from instar_core.errors import ErrorKind, FormatError, InstarError, Loop, UsageError
 from instar_core.types import Capability, Role
 
 TYPE_CHECKING = False
@@ -14,23 +14,58 @@ if TYPE_CHECKING:
     from typing import Any
 
     from instar_core.chain import Member
+    from instar_core.described import Whole
     from instar_core.device import Device
     from instar_core.settings import Settings
 
 
-def named(
-    name: str, format: str | None, options: Mapping[str, Any] | None
-) -> tuple[str, str | None, Mapping[str, Any] | None]:
+def named(name: str, format: str | None, options: Mapping[str, Any] | None) -> Whole:
     """File, format and options of the image that a caller's json: name describes.
 
     What the caller says besides counts more. Raises UsageError with the name as its path.
     """
     try:
-        path, driver, more = described.whole(jsonname.parse(name), sources=True)
-    except UsageError as error:
+        found = _whole(name, format, sources=True)
+    except InstarError as error:
         error.path = name
         raise
-    return path, format or driver, {**more, **(options or {})}
+    return found._replace(options={**found.options, **(options or {})})
+
+
+def _whole(name: str, format: str | None, *, sources: bool) -> Whole:
+    """What the json: name describes, in that format if one is said. Raises UsageError."""
+    flat = jsonname.parse(name)
+    if format is not None:
+        flat["driver"] = format
+    return described.whole(flat, sources=sources)
+
+
+def read(format: str, options: Mapping[str, Any], path: str, settings: Settings, operation: str) -> dict[str, Any]:
+    """The options as values, now that the format is known. Raises InstarError with the path.
+
+    What is wrong with the image is told before a value that is none, and what is wrong with those below it before an
+    option that there is not.
+    """
+    found, wrong, strange = described.values(format, options)
+    if wrong is not None:
+        chains.open_member(path, settings, "info", format=format, options=found).close()
+    elif strange is not None:
+        asked = operation if operation == "info" else "map"
+        chains.open_chain(path, settings, asked, format=format, options=found).close()
+    for error in (wrong, strange):
+        if error is not None:
+            error.path = path
+            raise error
+    return found
+
+
+def require_changeable(path: str, settings: Settings, format: str | None, options: Mapping[str, Any]) -> None:
+    """Raises InstarError where the options let an image only be read."""
+    if options.get(unlocking.SHARED) is True:
+        raise UsageError("force-share=on can only be used with read-only images", path=path)
+    if options.get(unlocking.READ_ONLY) is True:
+        chains.open_member(path, settings, "map", format=format, options=options).close()
+        raise UsageError("Block node is read-only", path=path)
 
 
 def require_backing(above: Member, path: str) -> None:
@@ -73,7 +108,7 @@ def described_by_image(
 ) -> Member:
     """The backing image that an image's json: name describes, under a policy that lets everything pass."""
     try:
-        path, driver, options = described.whole(jsonname.parse(name))
+        path, driver, options, _ = _whole(name, declared, sources=False)
         if chains.HEADER in options or any(key.startswith("backing.file") for key in options):
             raise UsageError("more than one file is described")
     except UsageError as error:
@@ -86,7 +121,7 @@ def described_by_image(
         place.close()
     lenient = settings._replace(unsafe_quirks=True)
     below = chains.open_member(
-        path, lenient, operation, format=driver or declared, options=options, device=device, whole=whole, held=held
+        path, lenient, operation, format=driver, options=options, device=device, whole=whole, held=held
     )
     below.shown = name
     return below

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from itertools import chain
 
 from instar_core import chain as chains
 from instar_core import merge, stretches
+from instar_core.mapranges import joined
 from instar_core.operations import layers
 from instar_core.operations.info import describe
-from instar_core.operations.map import joined, ranges
+from instar_core.operations.map import looks, unjoined
 from instar_core.settings import DEFAULTS
 
 TYPE_CHECKING = False
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
+    from instar_core.mapranges import Ranges
     from instar_core.piece import Piece
     from instar_core.results import DiskInfo, MapRange
     from instar_core.settings import Settings
@@ -43,13 +46,15 @@ class Disk(io.RawIOBase):
         self._top = chains.open_chain(path, settings, "map", format=format, options=open_options)
         try:
             self._layer = layers.chosen(self._top, snapshot)
+            self.size = merge.layer_size(self._top, self._layer)
             from instar_core.dataplane.content import Content
+            from instar_core.dataplane.windows import Windows
 
-            self._content = Content(self._pieces, sandbox=settings.sandbox, guarded=bool(settings.keyring))
+            told = Windows(self._pieces, self.size)
+            self._content = Content(told.pieces, sandbox=settings.sandbox, guarded=bool(settings.keyring))
         except BaseException:
             self._top.close()
             raise
-        self.size = merge.layer_size(self._top, self._layer)
         self._at = 0
 
     @property
@@ -59,16 +64,18 @@ class Disk(io.RawIOBase):
 
     def extents(self, start: int = 0, length: int | None = None) -> Iterator[MapRange]:
         """Where the content of the window lies, as `map` says it."""
-        return joined(self._ranges(start, self.size if length is None else min(self.size, start + length)))
+        stop = self.size if length is None else min(self.size, start + length)
+        return chain.from_iterable(joined(self._ranges(start, stop)))
 
-    def _ranges(self, start: int, stop: int) -> Iterator[MapRange]:
+    def _ranges(self, start: int, stop: int) -> Iterator[Ranges]:
         """The ranges, window by window: between two the image can be read, and who stops early does no harm."""
         window = WINDOW
+        known = looks(self._top)
         while start < stop:
             self._open()
-            found = list(ranges(self._top, start, min(window, stop - start)))
+            found = list(unjoined(self._top, known, start, min(window, stop - start)))
             start += min(window, stop - start)
-            window = window * 2 if len(found) < MANY else max(window // 2, SMALLEST)
+            window = window * 2 if sum(map(len, found)) < MANY else max(window // 2, SMALLEST)
             yield from found
 
     def _pieces(self, start: int, length: int) -> Iterator[Piece]:

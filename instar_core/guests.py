@@ -111,9 +111,9 @@ STREAM, UNTAR = "instar_core.worker.stream.program", "instar_core.worker.untar"
 def lean() -> list[str]:
     """The programs of format sessions, of streams and of archives, and all that each plugin names; a plugin that cannot
     be imported harms nobody."""
-    from instar_core.worker.format import INSPECTING
+    from instar_core.worker.format import COLUMNS, INSPECTING
 
-    modules = [FORMAT, STREAM, UNTAR, "array", *INSPECTING]
+    modules = [FORMAT, STREAM, UNTAR, "array", COLUMNS, *INSPECTING]
     for entry, spec, _ in registry.formats():
         if spec is not None:
             named = [

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 else:
     from instar_core.record import NamedTuple
 
+CHECKING = {"check": True}
+"""Option of the image that is checked: faults that a check reports are no reason not to open it."""
 PROGRAM = "instar_core.worker.format"
 LARGEST_IMAGE = 1024
 """GiB beyond which an image gets no more CPU time."""
@@ -35,7 +37,13 @@ class Begun(NamedTuple):
     session: instar_sandbox.Session
 
 
-def begin(path: str, operation: str, settings: Settings, format: str | None = None) -> Begun:
+def begin(
+    path: str,
+    operation: str,
+    settings: Settings,
+    format: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Begun:
     """The file at `path`, or the source of that name, is open, and a worker gets ready to parse it.
 
     Raises InstarError with `path` set.
@@ -45,7 +53,7 @@ def begin(path: str, operation: str, settings: Settings, format: str | None = No
         if format is not None:
             registry.require(format)
         opened = devices.open_named(path)
-        return Begun(opened, start([opened], operation, settings, format))
+        return Begun(opened, start([opened], operation, settings, format, options))
     except BaseException as error:
         if opened is not None:
             opened.close()

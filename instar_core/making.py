@@ -7,6 +7,7 @@ from errno import ENOENT, ENOTDIR
 
 from instar_core import options as optionlists
 from instar_core import registry, sealing
+from instar_core.effort import compressing
 from instar_core.errors import DeviceError, ErrorKind, InstarError, UsageError
 from instar_core.session import FormatSession
 from instar_core.spec import FILE_OPTIONS
@@ -139,7 +140,9 @@ class Order:
             request = self.request(size)
             secret = sealing.secret(self.values)
             if secret is None or Capability.ENCRYPT not in self.spec.capabilities:
-                return session.write(self.spec.name, request)
+                dialogue = session.write(self.spec.name, request)
+                dialogue.geometry = compressing(dialogue.geometry, self.settings.compression)
+                return dialogue
             plan, key = sealing.sealed(session, self.spec.name, request, secret, self.settings, self.measuring)
             dialogue = session.write(self.spec.name, request._replace(keys=plan))
             dialogue.geometry = sealing.keyed(dialogue.geometry, key)
@@ -187,18 +190,15 @@ def require_folder(path: str) -> None:
 
 
 def require_known_backing(order: Order) -> None:
-    """Raises UsageError for a backing format that is none, and, where qemu-img does, for one without a backing file."""
+    """Raises UsageError for a backing format that is none."""
     declared, name = order.values.get("backing_fmt"), order.spec.name
     if declared is None:
         return
-    lone = order.values.get("backing_file") is None
     if name == "vmdk" and declared != "vmdk":
         raise UsageError("backing_file must be a vmdk image", path=order.path)
     if not registry.known(str(declared)):
         told = f"Parameter 'backing-fmt' does not accept value '{declared}'"
         raise UsageError(f"unrecognized backing format '{declared}'" if name == "qcow" else told, path=order.path)
-    if name == "qcow2" and lone:
-        raise UsageError("Backing format cannot be used without backing file", path=order.path)
 
 
 def open_target(target: Target, order: Order, dialogue: Dialogue, *, create: bool = True) -> None:

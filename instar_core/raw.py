@@ -66,7 +66,7 @@ def geometry(image: Image) -> tuple[int, int]:
     """Where the disk starts in the file and how long it is, in bytes."""
     offset = image.options.get("offset") or 0
     size = image.options.get("size")
-    have = image.main.size
+    have = -(-image.main.size // SECTOR) * SECTOR
     if offset > have:
         raise FormatError(
             f"Offset ({offset}) cannot be greater than size of the containing file ({have})", offset=offset
@@ -75,10 +75,12 @@ def geometry(image: Image) -> tuple[int, int]:
         return offset, -(-(have - offset) // SECTOR) * SECTOR
     if size > have - offset:
         raise FormatError(
-            f"The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the "
+            f"The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the  "
             f"actual size of the containing file ({have})",
             offset=offset,
         )
+    if size % SECTOR:
+        raise FormatError("Specified size is not multiple of 512", offset=offset)
     return offset, size
 
 
@@ -142,7 +144,7 @@ def resize(image: Image, request: Resize) -> Iterator[Edit]:
     """The file ends where the disk ends, to the byte."""
     offset, _ = geometry(image)
     if image.options.get("size") is not None:
-        raise FormatError("Cannot resize a raw disk whose size is given", kind=ErrorKind.UNSUPPORTED)
+        raise FormatError("Cannot resize fixed-size raw disks", kind=ErrorKind.UNSUPPORTED)
     how = preallocation(request.preallocation)
     end, before = offset + request.size, image.main.size
     yield Truncate(end)

@@ -25,6 +25,7 @@ class _Meta(type):
             __match_args__=fields,
             _fields=fields,
             _field_defaults=defaults,
+            _late=tuple(defaults.values()),
             __new__=_new,
             __repr__=_repr,
             _make=classmethod(_make),
@@ -38,7 +39,9 @@ class _Meta(type):
 def _new(cls, *values, **named):  # type: ignore[no-untyped-def]
     fields = cls._fields
     missing = len(fields) - len(values)
-    if missing or named:
+    if not named and 0 < missing <= len(cls._late):
+        values += cls._late[-missing:]
+    elif missing or named:
         if missing < 0:
             raise TypeError(f"{cls.__name__} takes {len(fields)} values, not {len(values)}")
         defaults = cls._field_defaults
@@ -65,10 +68,12 @@ def _repr(self):  # type: ignore[no-untyped-def]
 
 
 def _replace(self, **changes):  # type: ignore[no-untyped-def]
-    made = tuple.__new__(type(self), [changes.pop(f, v) for f, v in zip(self._fields, self, strict=True)])
-    if changes:
-        raise TypeError(f"{type(self).__name__} has no field {next(iter(changes))!r}")
-    return made
+    values, fields = list(self), self._fields
+    for field, value in changes.items():
+        if field not in fields:
+            raise TypeError(f"{type(self).__name__} has no field {field!r}")
+        values[fields.index(field)] = value
+    return tuple.__new__(type(self), values)
 
 
 def _asdict(self):  # type: ignore[no-untyped-def]

@@ -10,13 +10,26 @@ import instar_sandbox
 from instar_core import launch, limits, validate, wire
 from instar_core.errors import ContractViolation, ErrorKind, FormatError, InstarError, SandboxError, Unusable
 from instar_core.requests import wanted_size
-from instar_core.types import Amend, BitmapEdit, Create, Empty, LayerKind, Rebase, Repair, Resize, SnapshotEdit, Update
+from instar_core.types import (
+    Amend,
+    BitmapEdit,
+    Create,
+    Empty,
+    LayerKind,
+    Put,
+    Rebase,
+    Repair,
+    Resize,
+    SnapshotEdit,
+    Update,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from instar_core.columns import Columns
     from instar_core.device import Device
     from instar_core.partitions import Table
     from instar_core.settings import Settings
@@ -37,6 +50,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 4
 """A worker that has not answered in this many times its CPU budget waits for something that will not come."""
+
+ANSWERED, EDIT = 4 << 20, 256
+"""Bytes of a plugin's edits that wait until it has further runs to work on, and those of an edit beside its data."""
 
 METADATA = 8
 """No format has more than this part of its virtual size as metadata: qcow2 has 8 bytes for each cluster of 512 or more,
@@ -118,9 +134,10 @@ class FormatSession:
         return validate.partitions(self._value("partitions"))
 
     def info(self, name: str) -> ImageInfo:
-        """What the image says of itself, checked; unless it is only to be shown, ready for its content to be read."""
+        """What the image says of itself, checked; unless it is only to be shown or examined, ready for its content to
+        be read."""
         info = validate.image_info(self._value("info", name), name)
-        if self._operation in ("info", "inspect") or not info.codings:
+        if self._operation in ("info", "inspect", "check") or not info.codings:
             return info
         from instar_core.owncodings import tied
 
@@ -128,10 +145,17 @@ class FormatSession:
 
     def map(self, name: str, info: ImageInfo, layer: Layer, start: int, length: int) -> Iterator[Extent]:
         """Checked extents of a window. The session can do nothing else until they are used up."""
+        from instar_core.columns import Stream
+
+        return iter(Stream(self.columns(name, info, layer, start, length)))
+
+    def columns(self, name: str, info: ImageInfo, layer: Layer, start: int, length: int) -> Iterator[Columns]:
+        """The same, in columns."""
+        from instar_core import columns, validate_map
+
         sizes = [device.size for device in self.devices]
-        batches = (wire.unpack_extents(body) for tag, body in self._stream("map", name, layer, start, length) if tag)
-        placed = layer.kind != LayerKind.BITMAP
-        return validate.extents(batches, start, length, info, sizes, placed=placed)
+        batches = (columns.unpack(body) for tag, body in self._stream("map", name, layer, start, length) if tag)
+        return validate_map.columns(batches, start, length, info, sizes, placed=layer.kind != LayerKind.BITMAP)
 
     def check(self, name: str) -> Iterator[Finding | Tally]:
         """Checked findings, and last the tally."""
@@ -233,17 +257,27 @@ class Dialogue:
         self._wants = False
 
     def converse(self, runs: Sequence[Run]) -> Iterator[Edit]:
-        """The edits that the plugin answers to these runs with, and any it had to say before.
+        """The runs are handed over, and these are the edits that the plugin answered earlier ones with: while they are
+        carried out it works on the next.
 
-        They come as they are asked for: a plugin that never stops must not fill the host's memory.
+        Many come as they are asked for, before anything is handed over: a plugin that never stops must not fill the
+        host's memory.
         """
         for at in range(0, len(runs), limits.BATCH):
-            yield from self._until_wanted()
+            answered: list[Edit] = []
+            size = 0
+            for edit in self._until_wanted():
+                answered.append(edit)
+                size += EDIT + (len(edit.data) if isinstance(edit, Put) else 0)
+                if size > ANSWERED:
+                    yield from answered
+                    answered.clear()
+                    size = 0
             if not self._wants:
                 raise ContractViolation("a writer ended before it had seen all runs")
             self._wants = False
             self._session.send(wire.RUNS + wire.pack_runs(runs[at : at + limits.BATCH]))
-        yield from self._until_wanted()
+            yield from answered
 
     def finish(self) -> Iterator[Edit]:
         """The rest of the edits, the committing ones last."""

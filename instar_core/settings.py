@@ -42,6 +42,8 @@ class Settings(NamedTuple):
     keyring: Keyring | None = None
     """Passphrases by the names that options call them by. With any, no worker is forked from a process that holds
     them."""
+    compression: str = "fast"
+    """How hard content is compressed: fast, or small, which is no larger than what qemu-img makes (see effort.py)."""
 
     @property
     def as_qemu(self) -> bool:

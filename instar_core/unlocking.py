@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 SECRET = "key-secret"  # noqa: S105  the name of an option
 BELOW = "backing"
+READ_ONLY = "read-only"
+SHARED = "force-share"
 BACKING = "backing."
 
 
 def own(options: Mapping[str, Any]) -> dict[str, Any]:
     """Of options that open a chain, those that the plugin of the top image gets: not the names of secrets, nor what
-    lies below."""
+    lies below, nor how it is opened."""
     return {name: value for name, value in options.items() if not _hosts(name)}
 
 
 def _hosts(name: str) -> bool:
-    return name in (BELOW, SECRET) or name.startswith(BACKING) or name.endswith("." + SECRET)
+    return name in (BELOW, READ_ONLY, SHARED, SECRET) or name.startswith(BACKING) or name.endswith("." + SECRET)
 
 
 def below(options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def secret(format: str, options: Mapping[str, Any] | None) -> str | None:
 
 def require_secret(format: str | None, operation: str, options: Mapping[str, Any] | None, settings: Settings) -> None:
     """Raises InstarError where qemu-img misses the secret of a volume before it looks whether the file is one."""
-    if settings.as_qemu and format == "luks" and operation != "info" and not secret(format, options):
+    if settings.as_qemu and format == "luks" and operation != "info" and secret(format, options) is None:
         raise InstarError(f"Parameter '{SECRET}' is required for cipher")
 
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 from instar_core import limits
 from instar_core.errors import ContractViolation, ErrorKind, FormatError
 from instar_core.types import (
-    NOWHERE,
     Bitmap,
     Coding,
-    Extent,
     Finding,
     Geometry,
     ImageInfo,
     KeyPlan,
     KeySlot,
-    Kind,
     Match,
     NewFile,
     Reference,
@@ -30,7 +27,7 @@ from instar_core.types import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, TypeVar
 
     from instar_core.partitions import Table
@@ -234,77 +231,3 @@ def findings(value: Any) -> Iterator[Finding | Tally]:
             yield _tally(fields)
         else:
             raise ContractViolation("a check said something that is neither finding nor tally")
-
-
-def extents(
-    batches: Iterable[list[Extent]],
-    start: int,
-    length: int,
-    info: ImageInfo,
-    sizes: Mapping[int, int] | Sequence[int],
-    *,
-    placed: bool = True,
-) -> Iterator[Extent]:
-    """The same extents, known to ascend, touch, cover [start, start + length) and lie inside the devices.
-
-    A data extent may pass the end of its device only where the format allows a short last unit, and by less than
-    limits.UNIT; what is missing reads as zeros. Where data is not `placed` (a bitmap's), it has no place at all.
-    """
-    at, end = start, start + length
-    for batch in batches:
-        for extent in batch:
-            first, size, kind, device, offset, stored, coding, skip, _flags = extent
-            if first != at or size <= 0:
-                raise ContractViolation(f"the map has a gap or an overlap at {at}: the next extent is {first}+{size}")
-            at += size
-            if at > end:
-                raise ContractViolation(f"the map goes on past {end}, to {at}")
-            if kind == Kind.DATA and not placed:
-                if offset != NOWHERE or stored or coding or skip:
-                    raise ContractViolation(f"the extent at {first} has a place, but stands for no stored bytes")
-            elif kind == Kind.DATA:
-                _place(device, offset, stored if coding else size, info, sizes)
-                if coding:
-                    _coded(extent, info)
-                elif stored or skip:
-                    raise ContractViolation(f"the extent at {first} is plain but has a stored length or skip")
-            elif kind not in (Kind.ZERO, Kind.ABSENT):
-                raise ContractViolation(f"the extent at {first} has a kind that does not exist")
-            elif offset < NOWHERE:
-                raise ContractViolation(f"the extent at {first} lies at {offset}")
-            yield extent
-    if at != end:
-        raise ContractViolation(f"the map ends at {at}, not at {end}")
-
-
-def _place(device: int, offset: int, length: int, info: ImageInfo, sizes: Any) -> None:
-    if device >= len(sizes):
-        raise ContractViolation(f"an extent lies in device {device}, which does not exist")
-    if offset < 0 or offset + length > MAX >> 1:
-        raise ContractViolation(f"a data extent lies at {offset}, which is no place")
-    size = sizes[device]
-    if offset + length > size and not info.partial:
-        raise FormatError(
-            f"{length} bytes at {offset} lie outside the file, which ends at {size}",
-            kind=ErrorKind.OUT_OF_BOUNDS,
-            offset=offset,
-        )
-
-
-def _coded(extent: Extent, info: ImageInfo) -> None:
-    if extent.coding > len(info.codings):
-        raise ContractViolation(f"the extent at {extent.start} has a coding that was not announced")
-    coding = info.codings[extent.coding - 1]
-    if not coding.whole:
-        if extent.stored != extent.length or extent.skip:
-            raise ContractViolation(
-                f"the extent at {extent.start} is coded by sectors, but not stored at its own length"
-            )
-    elif extent.skip + extent.length > coding.unit or not extent.stored:
-        raise ContractViolation(f"the extent at {extent.start} is longer than a unit of its coding")
-    elif extent.stored > 2 * coding.unit + limits.PAGE:
-        raise FormatError(
-            f"a piece of {extent.stored} stored bytes is too long for a unit of {coding.unit}",
-            kind=ErrorKind.LIMIT,
-            offset=extent.offset,
-        )

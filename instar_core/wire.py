@@ -1,6 +1,7 @@
 """What crosses between the host and a worker: plain values and packed records, bounded while they are read.
 
-A frame is one byte that says what it is and a body. Values are tagged; extents, runs and edits are fixed-size records.
+A frame is one byte that says what it is and a body. Values are tagged; runs and edits are fixed-size records. How
+extents are packed is in columns.py.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from struct import Struct
 from struct import error as struct_error
 
 from instar_core import limits
-from instar_core.errors import ContractViolation, ErrorKind, FormatError
-from instar_core.types import Barrier, Copy, Extent, Punch, Put, Reserve, Run, Truncate, Zero
+from instar_core.errors import ContractViolation
+from instar_core.types import Barrier, Copy, Punch, Put, Reserve, Run, Truncate, Zero
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from instar_core.types import Edit
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 REQUEST, RUNS, RUNS_END = b"?", b"r", b"e"
 VALUE, EXTENTS, EDITS, WANT, DONE, ERROR = b"V", b"X", b"E", b"N", b".", b"!"
 
-EXTENT = Struct("<QQBHqQBIB")
 RUN = Struct("<QQBQB")
 EDIT = Struct("<BHQQQ")
 COUNT = Struct("<I")
@@ -131,32 +131,6 @@ class _Reader:
                 raise ContractViolation("a worker's answer has a key that is not text")
             made[key] = self.value(depth + 1)
         return made
-
-
-def pack_extents(extents: Sequence[Extent]) -> bytes:
-    """Extents as records.
-
-    Raises FormatError where one lies past every possible offset, which is the image's fault, and ContractViolation
-    where a field is no number of its size, which is the plugin's.
-    """
-    pack = EXTENT.pack
-    try:
-        return b"".join([pack(*extent) for extent in extents])
-    except struct_error as error:
-        for extent in extents:
-            if extent.offset >= 1 << 63:
-                raise FormatError(
-                    f"content of the disk at {extent.start} lies at {extent.offset}, which is no place",
-                    kind=ErrorKind.OUT_OF_BOUNDS,
-                ) from error
-        raise ContractViolation(f"an extent cannot be packed: {error}") from error
-
-
-def unpack_extents(body: bytes) -> list[Extent]:
-    """The extents of a frame, unchecked but for their shape."""
-    if len(body) % EXTENT.size:
-        raise ContractViolation("a batch of extents is cut short")
-    return [Extent._make(record) for record in EXTENT.iter_unpack(body)]
 
 
 def pack_runs(runs: Iterable[Run]) -> bytes:

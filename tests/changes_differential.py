@@ -275,15 +275,19 @@ def _better(act: Act, what: str, want: Any, have: Any, unit: int) -> str:
     if what == "map" and act.words[0] in (*MOVED, "resize") and not reserved:
         kept = [held(each, unit if act.words[0] in MOVED else 1) for each in (want, have)]
         return changes_excuses.ZEROS if kept[1] <= kept[0] + (SLACK if act.words[0] in MOVED else 0) else ""
+    older = "compat=0.10" in act.words
+    if what == "map" and older:
+        return "amend-frees-zeros" if held(have, 1) <= held(want, 1) else ""
     if what == "check":
         counts = [{**each, "leaks": 0, "leaks-fixed": 0} for each in (want, have)]
-        if act.words[0] in MOVED:
+        if act.words[0] in MOVED or older:
             counts = [_but_clusters(each) for each in counts]
         if counts[0] != counts[1] or have.get("leaks", 0) > want.get("leaks", 0):
             return ""
         if act.words[0] in MOVED and (have.get("leaks", 0) == want.get("leaks", 0) or act.name.startswith("parallels")):
             return changes_excuses.ZEROS
-        return "amend-frees-bitmaps" if "compat=0.10" in act.words else ""
+        if older:
+            return "amend-frees-bitmaps" if have.get("leaks", 0) < want.get("leaks", 0) else "amend-frees-zeros"
     return ""
 
 

@@ -77,7 +77,7 @@ ZEROS = "which-zeros-are-stored"
 """The quirk by which acts that write content leave other zeros out of it."""
 REFUSED = "refused-changes-nothing"
 """The quirk by which a change that is refused leaves the image alone, but not with qemu-img."""
-KEEP_OURS = {"repair-keeps-snapshots", REFUSED, "amend-frees-bitmaps", "resize-uncovers-nothing"}
+KEEP_OURS = {"repair-keeps-snapshots", REFUSED, "amend-frees-bitmaps", "amend-frees-zeros", "resize-uncovers-nothing"}
 """Quirks after which both go on with what instar left."""
 UNREADABLE = {"vmdk commit": "vmdk-commit-breaks-the-chain"}
 """Acts after which qemu-img cannot open what it left, and the names of the quirks."""

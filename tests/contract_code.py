@@ -17,7 +17,7 @@ HIDDEN = ("descriptor_source",)
 """What the host alone calls."""
 ERRORS = ("InstarError", "FormatError", "NotInstalled", "ContractViolation")
 """What a plugin may raise, and what all of these are."""
-NOT_PROMISED = ("luks1", "signatures")
+NOT_PROMISED = ("columns", "lightarray", "luks1", "signatures")
 """Modules that plugins of the repository share, or that are the host's, though nothing forbids to import them."""
 VALUES = ("Kind", "Flag", "Role", "LayerKind", "Severity", "Capability")
 FALLING = (

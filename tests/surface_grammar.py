@@ -277,6 +277,8 @@ class _Draw:
     def description(self, name: str, format: str) -> str:
         """The image as an option string."""
         file = name.replace(",", ",,").replace(":", "-")  # a name with a colon is no protocol there
+        if self.rarely(0.04) and self.verb in ("bench", "check", "compare", "info", "map"):  # the file itself
+            return f"driver=file,filename={file}"
         parts = []
         if not self.rarely(0.15):
             parts.append(f"driver={format if not self.rarely(0.04) else 'foo'}")
@@ -287,7 +289,10 @@ class _Draw:
             parts.append("key-secret=s")
         if name == "sealed.qcow2" and not self.rarely(0.1):
             parts.append("encrypt.key-secret=s")
-        extra = ("file.locking=off", "file.locking=auto", "cache.direct=off", "discard=unmap")
+        extra = (
+            "file.locking=off", "file.locking=auto", "cache.direct=off", "discard=unmap", "file.locking=maybe",
+            "file.discard=foo", "discard=foo", "file.aio=foo", "detect-zeroes=foo", "file.foo=1", "node-name=1",
+        )  # fmt: skip
         if self.rarely(0.1):
             own = ("lazy-refcounts=maybe", "l2-cache-size=1M", "backing=") if format == "qcow2" else ("node-name=n",)
             parts.append(self.dice.choice((*extra, *own, "foo=1")))

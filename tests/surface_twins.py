@@ -45,6 +45,7 @@ CHANGING: tuple[tuple[str, str], ...] = (
     (r'"actual-size": \d+', '"actual-size": N'),
     (r'"date-(n?sec)": \d+', r'"date-\1": N'),
     (r"( +\(\d+\.\d\d/100%\)\r)+", "PROGRESS"),
+    (r"(size mismatch!\n)PROGRESS(?=Content)", r"\1"),  # in how large steps a disk is compared
     (r"(c?id|uuid)(\"?): [0-9a-fx\"-]+", r"\1\2: N"),
     (r"(iters)(\"?): \d+", r"\1\2: N"),
 )

@@ -37,7 +37,7 @@ def bench(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_cases_of_info_are_measured_and_their_ratios_printed(tmp_path: Path) -> None:
     told = tmp_path / "told.json"
-    done = bench("--quick", "--only", "info*", "--runs", "2", "--folder", str(tmp_path), "--json", str(told))
+    done = bench("--quick", "--only", "info-[qrv]*", "--runs", "2", "--folder", str(tmp_path), "--json", str(told))
     results = json.loads(told.read_text())["results"]
     troubled = [each for each in results if each["trouble"]]
     assert done.returncode == bool(troubled), done.stderr
@@ -56,18 +56,40 @@ def test_the_cases_of_info_are_measured_and_their_ratios_printed(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [told]
 
 
+def test_a_smoke_run_compares_outputs_and_keeps_sizes_and_memory(tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    names = ["random-reads", "convert-raw-zlib", "convert-raw-qcow2-xfs"]
+    words = [word for name in names for word in ("--only", name)]
+    done = bench("--smoke", *words, "--folder", str(tmp_path), "--json", str(told))
+    assert done.returncode == 0, done.stdout + done.stderr
+    reads, coded, shared = json.loads(told.read_text())["results"]
+    assert len(reads["runs"]["ours"]) == len(coded["runs"]["ours"]) == 1
+    assert 0.5 < coded["size"] < 1.5
+    assert all(peak > 0 for peak in coded["peaks"])
+    assert shared["skipped"] or shared["ratio"]
+    assert list(tmp_path.iterdir()) == [told]
+
+    again = bench("--smoke", *words, "--folder", str(tmp_path), "--json", str(told), "--resume", "--against", str(told))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "convert-raw-zlib" not in again.stderr  # done before
+    assert f"then {coded['ratio']:.2f}" in again.stdout
+    assert [each["case"] for each in json.loads(told.read_text())["results"]] == [
+        "random-reads", "convert-raw-zlib", "convert-raw-qcow2-xfs",
+    ]  # fmt: skip
+
+
 def test_outputs_that_differ_are_told_and_not_measured(tmp_path: Path) -> None:
     code = """if True:
         import sys
         sys.path.insert(0, ".")
         from bench import programs
-        from bench.cases import Case
+        from bench.case import Case
         from bench.compare import carry_out
-        from bench.images import QUICK, Images
+        from bench.images import SMOKE, Images
         found = programs.find()
         words = ("info", "@small.qcow2")
         case = Case("differs", words, ("instar", *words, "--output=json"), answers=True)
-        (result,) = carry_out(case, Images(sys.argv[1], found, QUICK), found, 1, ["process"])
+        (result,) = carry_out(case, Images(sys.argv[1], found, SMOKE), 1, ["process"])
         print(result.trouble, result.runs)
     """
     done = subprocess.run(
@@ -87,12 +109,12 @@ def test_a_case_that_parses_nothing_is_measured_once_and_others_in_every_sandbox
         from bench import programs
         from bench.cases import CASES
         from bench.compare import carry_out
-        from bench.images import QUICK, Images
+        from bench.images import SMOKE, Images
         found = programs.find()
-        images = Images(sys.argv[1], found, QUICK)
+        images = Images(sys.argv[1], found, SMOKE)
         for name in ("start-version", "start-info"):
             case = next(case for case in CASES if case.name == name)
-            for result in carry_out(case, images, found, 1, ["process", "auto"]):
+            for result in carry_out(case, images, 1, ["process", "auto"]):
                 print(name, result.sandbox, result.jail > 0, len(result.runs["ours"]), result.trouble)
     """
     done = subprocess.run(

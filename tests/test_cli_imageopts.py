@@ -9,18 +9,17 @@ import pytest
 
 from instar_core import registry
 from instar_core.cli import imageopts, names
-from instar_core.cli.getopt import Parsed
 from instar_core.cli.main import main
 from instar_core.errors import UsageError
 
 
 def described(text: str) -> tuple[str, str | None, dict[str, object]]:
-    found = imageopts.described(Parsed({}, []), text)
+    found = imageopts.described(text)
     return found.path, found.format, dict(found.options or {})
 
 
 def named(name: str) -> tuple[str, str | None, dict[str, object]]:
-    found = imageopts.named(Parsed({}, []), name, None)
+    found = imageopts.named(name, None)
     return found.path, found.format, dict(found.options or {})
 
 
@@ -42,11 +41,11 @@ def test_a_json_name_describes_the_same_as_an_option_string() -> None:
 
 
 def test_options_that_matter_are_shown_as_qemu_shows_them() -> None:
-    found = imageopts.described(Parsed({}, []), "driver=raw,offset=64k,size=262144,file.filename=img")
+    found = imageopts.described("driver=raw,offset=64k,size=262144,file.filename=img")
     assert imageopts.shown(found, "raw") == (
         'json:{"offset": "64k", "driver": "raw", "size": "262144", "file": {"driver": "file", "filename": "img"}}'
     )
-    plain = imageopts.described(Parsed({}, []), "driver=raw,discard=unmap,cache.direct=on,file.filename=img")
+    plain = imageopts.described("driver=raw,discard=unmap,cache.direct=on,file.filename=img")
     assert imageopts.shown(plain, "raw") is None
 
 
@@ -57,9 +56,16 @@ def test_options_that_matter_are_shown_as_qemu_shows_them() -> None:
         ("driver=raw", 'A block device must be specified for "file"'),
         ("filename=x", "Must specify either driver or file"),
         ("driver=raw,file.driver=rbd,file.image=x", "rbd is not spoken here"),
-        ("driver=nbd,host=x", "the driver 'nbd' is not supported in this place"),
+        ("driver=nbd", "NBD server address missing"),
+        ("driver=nbd,server.path=x", "Parameter 'type' is missing"),
+        ("driver=nbd,server.type=inet,server.host=x", "Parameter 'port' is missing"),
+        ("driver=nbd,server.type=unix,server.path=x,server.foo=1", "Parameter 'foo' is unexpected"),
+        ("driver=file,file.filename=x", "The 'file' block driver requires a file name"),
+        (f"driver=file,filename={__file__},foo=1", "Block protocol 'file' doesn't support the option 'foo'"),
+        ("driver=host_device,filename=/", "requires '/' to be either a character or block device"),
+        ("driver=qcow2,file.driver=raw,file.offset=512,file.file.filename=x", "a part of a file is not supported"),
         ("driver=raw,file.driver=blkdebug,file.x=y", "the driver 'blkdebug' is not supported in this place"),
-        ("driver=raw,file.filename=x,file.foo=1", "Block protocol 'file' doesn't support the option 'foo'"),
+        (f"driver=raw,file.filename={__file__},file.foo=1", "Block protocol 'file' doesn't support the option 'foo'"),
         ("driver=raw,file.driver=host_device,file.filename=/", "requires '/' to be either a character or block device"),
     ],
 )

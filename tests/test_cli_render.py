@@ -7,7 +7,8 @@ import pytest
 from instar_core.cli.printable import printable
 from instar_core.cli.render import check, compare, create, info, map, measure, snapshots
 from instar_core.errors import InstarError
-from instar_core.results import CheckReport, Child, Comparison, Creation, DiskInfo, MapRange, Measurement
+from instar_core.mapranges import Look, Ranges
+from instar_core.results import CheckReport, Child, Comparison, Creation, DiskInfo, Measurement
 from instar_core.settings import DEFAULTS
 from instar_core.types import ImageInfo, Snapshot
 
@@ -106,10 +107,12 @@ def test_a_snapshots_date_out_of_range_is_shown_as_a_number() -> None:
     assert str(1 << 62) in snapshots.table([Snapshot("1", "x", seconds=1 << 62)])[1]
 
 
+FILED = Look(1, True, False, True, False, True, "o.q")
+PACKED = Look(0, True, False, True, True, False, "")
+RESERVED = Look(2, True, True, False, False, True, "r.img")
 RANGES = [
-    MapRange(0, 65536, 1, True, False, True, False, 327680, "o.q"),
-    MapRange(65536, 131072, 0, True, False, True, True, None),
-    MapRange(196608, 851968, 2, True, True, False, False, 0, "r.img"),
+    Ranges([0], [65536], [327680], [FILED], b"\0"),
+    Ranges([65536, 196608], [131072, 851968], [777, 0], [PACKED, RESERVED], b"\1\0"),
 ]
 
 
@@ -125,7 +128,7 @@ def test_map_as_json() -> None:
 
 
 def test_map_for_people_shows_data_and_stops_where_it_has_no_place() -> None:
-    shown = map.human(RANGES)
+    shown = map.human([RANGES[0] + RANGES[1]])
     assert next(shown) == "Offset          Length          Mapped to       File\n"
     assert next(shown) == "0               0x10000         0x50000         o.q\n"
     with pytest.raises(InstarError, match="File contains external, encrypted or compressed clusters"):

@@ -85,6 +85,22 @@ def test_more_than_a_batch_is_done_in_batches_without_a_seam(spec, size):
 
 
 @pytest.mark.parametrize("fast", ARITHMETIC)
+@pytest.mark.parametrize(("spec", "size"), SPECS)
+def test_batches_of_any_length_at_any_place_leave_what_lies_around_their_room(spec, size, fast):
+    rng = random.Random(6)
+    key = rng.randbytes(size)
+    for decrypt in (True, False):
+        code = cipher.sectors(spec, key, 512, decrypt=decrypt, fast=fast)
+        for count, place in ((3, 1), (1, 0), (5, 7), (5, 8), (2, 3)):
+            data = rng.randbytes(512 * count)
+            stored = memoryview(bytes(place) + data)[place:]
+            room = bytearray(b"\xee" * (place + len(data) + 9))
+            assert code(stored, memoryview(room)[place:], 40) == len(data)
+            assert room[place:-9] == one_by_one(spec, key, 512, data, 40, decrypt)
+            assert room[:place] + room[-9:] == b"\xee" * (place + 9)
+
+
+@pytest.mark.parametrize("fast", ARITHMETIC)
 def test_the_vectors_of_ieee_1619_come_out(fast):
     key = b"\x11" * 16 + b"\x22" * 16
     encrypt = cipher.sectors("aes-xts-plain64", key, 32, decrypt=False, fast=fast)

@@ -44,6 +44,14 @@ def libraries(request, monkeypatch):
     return request.param
 
 
+def importable(name):
+    try:
+        __import__(name)
+    except ImportError:
+        return False
+    return True
+
+
 def encode(name, content, room=UNIT * 2, **params):
     out = bytearray(room)
     length = codecs.encoder(name)(params, UNIT)(memoryview(content), memoryview(out), 0)
@@ -132,6 +140,18 @@ def test_what_does_not_fit_is_not_encoded(name):
     if name == "zstd":
         pytest.importorskip("zstandard")
     assert encode(name, contents()["noise"], room=UNIT - 1) == b""
+
+
+def test_small_qcow2_clusters_are_those_of_qemu_and_small_vmdk_grains_no_larger_than_its(libraries):
+    for content in contents().values():
+        engine = zlib.compressobj(6, zlib.DEFLATED, -12, 9)
+        assert encode("deflate-12", content, effort="small") == engine.compress(content) + engine.flush()
+        assert len(encode("zlib", content, effort="small")) <= len(zlib.compress(content))
+    text = contents()["text"]
+    assert decode("zlib", encode("zlib", text, effort="small")) == text
+    if libraries == "all" and all(importable(name) for name in ("isal", "deflate")):
+        assert len(encode("deflate-12", text, effort="small")) < len(encode("deflate-12", text))
+        assert len(encode("zlib", text, effort="small")) < len(encode("zlib", text))
 
 
 def test_a_level_can_be_asked_for():

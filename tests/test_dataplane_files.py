@@ -246,6 +246,20 @@ def test_a_plan_is_executed_in_order_and_flushed_at_each_barrier_and_at_its_end(
     assert log == [b"Fin"]
 
 
+def test_a_barrier_with_nothing_before_it_flushes_only_what_the_caller_wrote_earlier(files):
+    target = files(b"old")
+    log = []
+
+    def barrier(targets):
+        log.append(os.pread(targets[0], 3, 0))
+
+    plan = [Barrier(), Put(0, b"new"), Barrier(), Barrier()]
+    assert apply(plan, [target], barrier=barrier) == 4
+    assert log == [b"new"]
+    apply(plan, [files(b"old")], barrier=barrier, settled=False)
+    assert log == [b"new", b"old", b"new"]
+
+
 def test_a_plan_in_place_may_not_copy_and_stops_only_between_phases(files):
     target = files(b"old")
     with pytest.raises(ContractViolation, match="no content to copy"):

@@ -26,7 +26,7 @@ LAYERS = {
 
 SANDBOXED = {
     "record", "spec", "requests", "types", "errors", "limits", "hookspecs", "source", "bits", "ranges", "taken",
-    "tally", "signatures", "wire", "codecs", "luks1", "worker", "partitions",
+    "tally", "signatures", "wire", "codecs", "luks1", "worker", "partitions", "columns", "lightarray",
 }  # fmt: skip
 """What may be imported inside a sandbox; these may import one another and nothing else of the core."""
 

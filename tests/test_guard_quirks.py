@@ -14,6 +14,7 @@ FILE = ROOT / "docs" / "quirks.toml"
 FIELDS = {"name", "case", "category", "switch", "test"}
 CATEGORIES = {"safety", "qemu bug", "environment"}
 SWITCHES = {
+    "-S 4k",
     "-f raw",
     "--unsafe-quirks",
     "--image-policy qemu",

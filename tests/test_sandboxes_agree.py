@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import os
 import random
 import shutil
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ from instar_core import guests, registry
 from instar_core.errors import InstarError, SandboxError
 from instar_core.keyring import Keyring
 from instar_core.settings import Settings
+from instar_core.testing.beside import beside
+
+servers = beside(__file__)("sources_servers")
 
 MIB = 1 << 20
 SIZE = 6 * MIB
@@ -230,6 +236,46 @@ def test_every_operation_answers_the_same_in_every_sandbox(name: str, source: st
         assert any(isinstance(answer, str) for answer in answers["kvm"]), "its content was read"
     elif not name.startswith("qcow2 with") and "cut" not in name:
         assert hashlib.sha256(Path(source).read_bytes()).hexdigest() in answers["kvm"]
+
+
+@pytest.fixture
+def published(source: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of the disk at a web server of this machine."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    handler = functools.partial(Quiet, directory=os.path.dirname(source))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/{os.path.basename(source)}"
+        server.shutdown()
+        thread.join()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder and writes no log."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is written."""
+
+
+@pytest.mark.parametrize("format", ["raw", "qcow2", "vmdk"])
+def test_what_lies_elsewhere_is_written_into_an_image_that_is_there_from_guests(
+    format: str, source: str, published: str, tmp_path: Path
+) -> None:
+    servers.need_fuse()
+    if format not in registry.entries():
+        pytest.skip(f"instar-{format} is not installed")
+    settings = Settings(sandbox="kvm")
+    with servers.qemu_nbd(tmp_path, Path(source), "-r", "-e", "8") as exported:
+        for number, name in enumerate((exported, published)):
+            target = str(tmp_path / f"target{number}")
+            instar_core.create(target, format=format, size=SIZE, settings=settings)
+            instar_core.convert(
+                [name], target, source_format="raw", target_format=format, create=False, settings=settings
+            )
+            same = instar_core.compare(source, target, first_format="raw", second_format=format, settings=settings)
+            assert same.identical, name
 
 
 @pytest.mark.parametrize("place", ["spec", "hooks"])

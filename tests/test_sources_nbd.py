@@ -66,6 +66,7 @@ def test_info_is_what_qemu_img_prints(instar, disk: Path, tmp_path: Path) -> Non
         for option in (
             f"driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={tmp_path}/socket",
             f"driver=raw,offset=64k,size=256k,file.driver=nbd,file.path={tmp_path}/socket",
+            f"driver=nbd,server.type=unix,server.path={tmp_path}/socket",
         ):
             assert instar("info", "--image-opts", option)[1] == qemu_img("info", "--image-opts", option)
 

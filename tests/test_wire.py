@@ -7,7 +7,7 @@ import random
 import pytest
 
 from instar_core import limits, wire
-from instar_core.errors import ContractViolation, FormatError
+from instar_core.errors import ContractViolation
 from instar_core.types import Barrier, Copy, Extent, Punch, Put, Reserve, Run, Truncate, Zero
 
 
@@ -66,9 +66,7 @@ def test_bytes_left_over_are_refused() -> None:
         wire.decode(wire.encode(1) + b"N")
 
 
-def test_extents_and_runs_come_back_equal() -> None:
-    extents = [Extent(0, 1 << 40, 0, 3, 1 << 50, 1 << 20, 2, 77, 1), Extent(5, 6, 2)]
-    assert wire.unpack_extents(wire.pack_extents(extents)) == extents
+def test_runs_come_back_equal() -> None:
     runs = [Run(0, 65536, 0, 17, 1), Run(1 << 60, 512, 1)]
     assert list(wire.unpack_runs(wire.pack_runs(runs))) == runs
 
@@ -91,15 +89,3 @@ def test_edits_come_back_equal_and_in_order() -> None:
 def test_malformed_edits_are_refused(body: bytes) -> None:
     with pytest.raises(ContractViolation):
         list(wire.unpack_edits(body))
-
-
-def test_a_batch_of_extents_that_is_cut_short_is_refused() -> None:
-    with pytest.raises(ContractViolation):
-        wire.unpack_extents(b"\x00" * (wire.EXTENT.size + 1))
-
-
-def test_an_extent_past_every_offset_is_the_images_fault_and_a_nonsense_field_the_plugins() -> None:
-    with pytest.raises(FormatError, match="no place"):
-        wire.pack_extents([Extent(0, 1, 0, 0, 1 << 63)])
-    with pytest.raises(ContractViolation):
-        wire.pack_extents([Extent(-1, 1, 0, 0, 0)])

@@ -55,7 +55,12 @@ def run(call: Call, parsed: Parsed) -> int:
             raise imageopts.refuse_share(asked)
         if parsed.get("chain"):
             raise Fault("--repair and --chain are mutually exclusive", usage=True)
-    from instar_core.operations import check
+    begun = None
+    if asked.options is None and not parsed.get("chain") and not parsed.get("repair"):
+        from instar_core import launch
+
+        begun = launch.begin(asked.path, "check", call.settings, asked.format, launch.CHECKING)
+    from instar_core.operations import check  # from here on while the worker gets ready
 
     wanted: dict[str, Any] = {"format": asked.format, "open_options": asked.options, "settings": call.settings}
     chain = parsed.get("chain", False)
@@ -73,7 +78,7 @@ def run(call: Call, parsed: Parsed) -> int:
 
         reports.append(repair(asked.path, parsed.get("repair"), **wanted, on_finding=tell, mended=mended))
     else:
-        reports.append(check.check(asked.path, **wanted, on_finding=tell))
+        reports.append(check.check(asked.path, **wanted, on_finding=tell, begun=begun))
     if parsed.get("image_opts"):
         reports[0] = reports[0]._replace(filename=parsed.operands[0])
     if not parsed.get("quiet"):

@@ -78,5 +78,5 @@ def images(call: Call, parsed: Parsed) -> tuple[imageopts.Source, imageopts.Sour
         for name, format in zip(parsed.operands, formats, strict=True):
             if given and format is not None:
                 raise exclusive
-            found.append(imageopts.described(parsed, name) if given else imageopts.named(parsed, name, format))
+            found.append(imageopts.described(name) if given else imageopts.named(name, format))
     return found[0], found[1]

@@ -6,22 +6,22 @@ from instar_core.cli import creating, imageopts, names, optionlist, output, prec
 from instar_core.cli.convert_options import MOST_SPARSE, VERB
 from instar_core.cli.fault import Fault
 from instar_core.cli.printable import printable
-from instar_core.errors import DeviceError, InstarError, UsageError
+from instar_core.errors import InstarError, UsageError
 from instar_core.options import TRUE
 from instar_core.types import Capability
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from instar_core.cli.call import Call
     from instar_core.cli.getopt import Parsed
     from instar_core.results import Progress
+    from instar_core.types import FormatSpec
 
 __all__ = ["VERB", "run"]
 
-SPARSE = 4096
 PARALLEL = 8
 SECTOR = 512
 ENOENT = 2
@@ -49,11 +49,17 @@ def _converted(
     call: Call, parsed: Parsed, target_format: str, source_cache: str, drawn: Callable[[Progress], None]
 ) -> None:
     operands = parsed.operands
-    asked = [imageopts.source(parsed, name) for name in operands[:-1]]
-    sources = [one.path for one in asked]
+    asked: list[imageopts.Source] = []
     with precedence.SourcesFirst(asked, call.settings, parsed.get("snapshot")):
+        for name in operands[:-1]:
+            asked.append(imageopts.source(parsed, name))
+        sources = [one.path for one in asked]
+        arguments: dict[str, Any] = {"source_cache": source_cache}
+        if parsed.get("no_create"):
+            arguments.update(wishes(parsed, target_format, len(sources)))
         into = target_of(call, parsed, operands[-1])
-        arguments = dict(wishes(parsed, target_format, len(sources)), source_cache=source_cache)
+        if not parsed.get("no_create"):
+            arguments.update(wishes(parsed, target_format, len(sources)))
     target = into.path
     arguments.update(target_format=target_format, each=[(one.format, one.options) for one in asked])
     if into.format is not None or into.options is not None or parsed.get("target_opts"):
@@ -84,27 +90,23 @@ def target_of(call: Call, parsed: Parsed, name: str) -> imageopts.Source:
     Its format is None where the command line alone says it.
     """
     if parsed.get("target_opts"):
-        return imageopts.described(parsed, name)
+        if "target_format" in parsed.values:
+            raise Fault("--image-opts and --format are mutually exclusive")
+        return imageopts.described(name)
     if parsed.get("no_create") and names.protocol(name) == "json":
-        return imageopts.named(parsed, name, parsed.get("target_format", "raw"))
+        return imageopts.named(name, parsed.get("target_format", "raw"))
     try:
         path = names.local(name, proxmox=call.settings.policy == "proxmox")
     except UsageError as error:
         if parsed.get("no_create") or not error.message.startswith(names.UNKNOWN):
             raise
         raise Fault(error.message) from error
-    if path != name:
-        parsed.values.setdefault("typed", {}).setdefault(path, name)
-    return imageopts.Source(path, None)
+    return imageopts.Source(imageopts.Operand(path, name), None)
 
 
 def at_target(error: InstarError, sources: list[str], target: str) -> bool:
-    """Whether the error is about the new image. Where it is a source too, what cannot be read is the source."""
-    if error.path != target:
-        return False
-    if target not in sources or isinstance(error, UsageError):
-        return True
-    return isinstance(error, DeviceError) and error.errno != ENOENT
+    """Whether the error is about the new image. Where that is a source too, the name tells by which operand it is."""
+    return error.path is target or (error.path == target and target not in sources)
 
 
 def consistent(parsed: Parsed) -> None:
@@ -130,9 +132,7 @@ def wishes(parsed: Parsed, target_format: str, sources: int) -> dict[str, Any]:
     """The arguments of the operation, checked against the format of a new target."""
     given = parsed.values
     create = not given.get("no_create")
-    if given.get("target_opts") and "target_format" in given:
-        raise Fault("--image-opts and --format are mutually exclusive")
-    if given.get("snapshot") is not None and sources > 1:
+    if sources > 1 and not given.get("snapshot", "snapshot.").startswith("snapshot."):
         raise Fault("No support for concatenating multiple snapshot")
     options = making(parsed, target_format) if create else {}
     listed, listed_format = options.pop("backing_file", None), options.pop("backing_fmt", None)
@@ -142,7 +142,9 @@ def wishes(parsed: Parsed, target_format: str, sources: int) -> dict[str, Any]:
         raise Fault("Having a backing file for the target makes no sense when concatenating multiple input images")
     if backing is not None and create and backing_format is None:
         raise Fault("Use of backing file requires explicit backing format")
-    sparse = given.get("sparse", SPARSE)
+    if create and given.get("compress"):
+        compressible(creating.target(target_format), options)
+    sparse = given.get("sparse")
     return {
         "options": options,
         "compress": bool(given.get("compress")),
@@ -151,7 +153,7 @@ def wishes(parsed: Parsed, target_format: str, sources: int) -> dict[str, Any]:
         "backing_format": backing_format,
         "create": create,
         "target_is_zero": bool(given.get("target_zero")),
-        "sparse": min(sparse, MOST_SPARSE) // SECTOR * SECTOR,
+        "sparse": None if sparse is None else min(sparse, MOST_SPARSE) // SECTOR * SECTOR,
         "target_cache": values.cache(given.get("target_cache"), "unsafe"),
         "copy_offload": bool(given.get("offload")),
         "parallel": given.get("parallel", PARALLEL),
@@ -170,14 +172,17 @@ def making(parsed: Parsed, target_format: str) -> dict[str, str]:
     options = creating.checked(given.get("options"), spec)
     backing = options.get("backing_file", given.get("backing"))
     creating.backable(spec, backing, options.get("backing_fmt", given.get("backing_format")))
-    if given.get("compress"):
-        if Capability.COMPRESS not in spec.capabilities:
-            raise Fault("Compression not supported for this file format")
-        if options.get("encryption", "off") in TRUE or "encrypt.format" in options:
-            raise Fault("Compression and encryption not supported at the same time")
-        if spec.name == "vmdk" and options.get("subformat", "").endswith("Flat"):
-            raise Fault("invalid cluster size")
-        if options.get("preallocation", "off") != "off":
-            raise Fault("Compression and preallocation not supported at the same time")
     options.pop("size", None)
     return options
+
+
+def compressible(spec: FormatSpec, options: Mapping[str, str]) -> None:
+    """Raises Fault where an image of the format and with these options cannot be compressed."""
+    if Capability.COMPRESS not in spec.capabilities:
+        raise Fault("Compression not supported for this file format")
+    if options.get("encryption", "off") in TRUE or "encrypt.format" in options:
+        raise Fault("Compression and encryption not supported at the same time")
+    if spec.name == "vmdk" and options.get("subformat", "").endswith("Flat"):
+        raise Fault("invalid cluster size")
+    if options.get("preallocation", "off") != "off":
+        raise Fault("Compression and preallocation not supported at the same time")

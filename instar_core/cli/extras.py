@@ -13,6 +13,7 @@ SANDBOXES: Final = ("auto", "kvm", "process", "inline")
 LEAST_MEMORY: Final = 256 << 20
 """Bytes of address space with which a worker is sure to start, as a guest too."""
 MOST_MEMORY: Final = 1 << 46
+EFFORTS: Final = ("fast", "small")
 POLICIES: Final = ("default", "untrusted", "qemu", "openstack", "proxmox", "ovirt", "strict")
 
 
@@ -24,6 +25,11 @@ def sandbox(text: str) -> str:
 def policy(text: str) -> str:
     """The name of an image policy. Raises ValueError."""
     return _one_of(text, POLICIES)
+
+
+def compression(text: str) -> str:
+    """The name of an effort. Raises ValueError."""
+    return _one_of(text, EFFORTS)
 
 
 def _one_of(text: str, words: tuple[str, ...]) -> str:
@@ -89,6 +95,7 @@ EXTRAS: Final = (
     _option("unsafe-quirks", "", "do as qemu-img also where that is unsafe: anything may be a raw disk"),
     _option("ignore-quirks", "", "leave out qemu-img's oddities of presentation"),
     _option("extra-detail", "", "show facts of the format that qemu-img does not"),
+    _option("compression", "|".join(EFFORTS), "how content is compressed (default: fast)", compression),
     _option("timeout", "SECONDS", "stop after this time", seconds),
     _option("cpu-limit", "SECONDS", "CPU time of each worker that parses (default: by the work)", cpu),
     _option("memory-limit", "SIZE", "address space of each worker that parses (default: 1G)", memory),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from instar_core.cli import names
 from instar_core.cli.fault import Fault
-from instar_core.errors import UsageError
+from instar_core.errors import InstarError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,21 +19,37 @@ else:
     from instar_core.record import NamedTuple
 
 
+class Operand(str):
+    """A path that the command line calls by another name: two operands may name one file in two ways."""
+
+    __slots__ = ("typed",)
+
+    typed: str
+
+    def __new__(cls, path: str, typed: str) -> Operand:
+        """The path, as `typed` names it."""
+        made = super().__new__(cls, path)
+        made.typed = typed
+        return made
+
+
 class Source(NamedTuple):
     """An image: where it is, its format if that was said, and the options to open it with."""
 
     path: str
     format: str | None
     options: Mapping[str, Any] | None = None
+    protocol: str = ""
+    """qemu's name of the protocol where a file is described, and no image in it."""
 
 
 def source(parsed: Parsed, name: str) -> Source:
     """The image that the operand names. Raises UsageError and Fault for what cannot be followed."""
     if not parsed.get("image_opts"):
-        return named(parsed, name, parsed.get("format"))
+        return named(name, parsed.get("format"))
     if parsed.get("format") is not None:
         raise Fault("--image-opts and --format are mutually exclusive")
-    return described(parsed, name)
+    return described(name)
 
 
 def refuse_share(asked: Source) -> UsageError:
@@ -45,17 +61,17 @@ def refuse_share(asked: Source) -> UsageError:
     return UsageError("force-share=on can only be used with read-only images", path=asked.path)
 
 
-def named(parsed: Parsed, name: str, format: str | None) -> Source:
+def named(name: str, format: str | None) -> Source:
     """The image of that name, a plain or a json: one; `format` is what the command line says of it."""
     if names.protocol(name) == "json":
         from instar_core import chosen
 
-        return _told(parsed, name, Source(*chosen.named(name, format, None)))
+        return _told(name, Source(*chosen.named(name, format, None)))
     path = names.local(name)
-    return Source(path, format) if path == name else _told(parsed, name, Source(path, format))
+    return Source(path if path == name else Operand(path, name), format)
 
 
-def described(parsed: Parsed, text: str) -> Source:
+def described(text: str) -> Source:
     """The image that an option string describes. Raises UsageError with the text as its path."""
     from instar_core import described as descriptions
     from instar_core.cli import optionlist
@@ -64,17 +80,16 @@ def described(parsed: Parsed, text: str) -> Source:
         if "=" not in text:
             raise UsageError(f"Cannot find device='{text}' nor node-name='{text}'")
         found = Source(*descriptions.whole(dict(optionlist.pairs(text)), sources=True))
-    except UsageError as error:
+    except InstarError as error:
         error.path = text
         raise
-    return _told(parsed, text, found)
+    return _told(text, found)
 
 
 def shown(asked: Source, format: str) -> str | None:
     """What info calls an image that was described, where that is not its path: the options that matter for content."""
-    matter = {
-        key: value for key, value in (asked.options or {}).items() if key != "encrypt.format" and value is not None
-    }
+    neutral = ("encrypt.format", "read-only", "force-share")
+    matter = {key: value for key, value in (asked.options or {}).items() if key not in neutral and value is not None}
     if not matter:
         return None
     from instar_core.cli import jsontext
@@ -89,7 +104,6 @@ def shown(asked: Source, format: str) -> str | None:
     return "json:" + jsontext.line(told)
 
 
-def _told(parsed: Parsed, name: str, found: Source) -> Source:
+def _told(name: str, found: Source) -> Source:
     """Messages about the image are to call it by the name that was typed."""
-    parsed.values.setdefault("typed", {})[found.path] = name
-    return found._replace(options=found.options or None)
+    return found._replace(path=Operand(found.path, name), options=found.options or None)

@@ -60,6 +60,10 @@ def run(call: Call, parsed: Parsed) -> int:
     if asked.options is not None:
         shown = imageopts.shown(asked, disks[0].image.format)
         disks[0] = disks[0] if shown is None else disks[0]._replace(filename=shown)
+    if asked.protocol:
+        file = disks[0].children[-1]
+        image = disks[0].image._replace(format=asked.protocol)
+        disks[0] = disks[0]._replace(image=image, children=(), limits=file.limits)
     if parsed.get("output") == "json":
         output.out(render.json(disks, call.settings, chain=chain))
     else:

@@ -156,7 +156,7 @@ def _run(call: Call, words: Sequence[str], values: dict[str, Any]) -> int:
         if isinstance(error, Fault) and error.before.get("object"):
             error = _of_objects(error.before["object"]) or error
         if isinstance(error, InstarError) and error.path is not None:
-            error.path = parsed.get("typed", {}).get(error.path, error.path)
+            error.path = getattr(error.path, "typed", error.path)
         return _told(call, error)
     return code
 

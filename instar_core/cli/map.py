@@ -41,32 +41,19 @@ VERB = Verb(
     (values.FILE,),
 )
 
-BATCH = 1000
-"""Pieces of output that are written at once."""
-
 
 def run(call: Call, parsed: Parsed) -> int:
     """The ranges are printed as they come. Nothing is printed where the image cannot be opened."""
     asked = one_file(parsed)
-    from instar_core.cli.render import map as render
-    from instar_core.operations.map import map_
+    from instar_core import launch
 
-    ranges = map_(
-        asked.path,
-        format=asked.format,
-        open_options=asked.options,
-        start=parsed.get("start", 0),
-        length=parsed.get("length"),
-        settings=call.settings,
-    )
+    begun = launch.begin(asked.path, "map", call.settings, asked.format) if asked.options is None else None
+    from instar_core.cli.render import map as render  # from here on while the worker gets ready
+    from instar_core.operations.map import batches
+
+    start, length = parsed.get("start", 0), parsed.get("length")
+    ranges = batches(asked.path, asked.format, start, length, asked.options, call.settings, begun)
     shown = render.json if parsed.get("output") == "json" else render.human
-    batch: list[str] = []
-    try:
-        for piece in shown(ranges):
-            batch.append(piece)
-            if len(batch) == BATCH:
-                output.out("".join(batch))
-                batch = []
-    finally:
-        output.out("".join(batch))
+    for piece in shown(ranges):
+        output.out(piece)
     return 0

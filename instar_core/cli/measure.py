@@ -60,6 +60,7 @@ VERB = Verb(
 )
 
 
+NEWER = ("(use version=v3 or greater)", "(use compat=1.1 or greater)")
 COMPAT = ("Parameter 'version' does not accept value", "Invalid compatibility level:")
 
 
@@ -101,6 +102,7 @@ def run(call: Call, parsed: Parsed) -> int:
             )
         except InstarError as error:  # in the words for an image that is not being made
             error.message = error.message.replace(f" for file format '{format}'", "")
+            error.message = error.message.replace(*NEWER)
             error.message = error.message.replace(*COMPAT) if error.message.startswith(COMPAT[0]) else error.message
             raise
     output.out(render.json(found) if parsed.get("output") == "json" else render.human(found))

@@ -37,9 +37,13 @@ def wants_help(text: str | None) -> bool:
 
 
 def pairs(text: str | None) -> list[tuple[str, str]]:
-    """(key, value) in their order: a key alone is on, a key alone that begins with `no` is what follows, off."""
+    """(key, value) in their order: a key alone is on, a key alone that begins with `no` is what follows, off.
+
+    A comma at the end counts for nothing.
+    """
     found = []
-    for item in split(text) if text else ():
+    items = split(text) if text else []
+    for item in items[:-1] if items and not items[-1] else items:
         key, equals, value = item.partition("=")
         if not equals:
             key, value = (key[2:], "off") if key.startswith("no") else (key, "on")

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 class SourcesFirst:
     """What goes wrong inside is raised only if the sources can be opened; else what is wrong with them is.
 
-    Nothing is opened where nothing goes wrong.
+    Nothing is opened where nothing goes wrong. The sources are those that were read from the command line until then.
     """
 
     def __init__(self, sources: Sequence[Described], settings: Settings, snapshot: str | None = None) -> None:
         """`snapshot` is the one of the first source that is wanted."""
         self.sources = sources
         self.settings = settings
-        self.snapshot = snapshot if len(sources) == 1 or (snapshot or "").startswith("snapshot.") else None
+        self.snapshot = snapshot
 
     def __enter__(self) -> None:
         pass
@@ -34,6 +34,7 @@ class SourcesFirst:
         from instar_core.operations.conversion import Source
 
         with Source() as opened:
-            for position, each in enumerate(self.sources):
-                wanted = None if position else self.snapshot
-                opened.take(each.path, self.settings, format=each.format, snapshot=wanted, options=each.options)
+            for each in self.sources:
+                opened.take(each.path, self.settings, format=each.format, options=each.options)
+            if len(self.sources) == 1 or (self.sources and (self.snapshot or "").startswith("snapshot.")):
+                opened.choose(self.snapshot)

@@ -65,12 +65,12 @@ def run(call: Call, parsed: Parsed) -> int:
     unsafe = parsed.get("unsafe", False)
     if not unsafe and parsed.get("backing") is None:
         raise Fault("Must specify backing file (-b) or use unsafe mode (-u)", usage=True)
-    cache = values.cache(parsed.get("cache"), "writeback")
-    values.cache(parsed.get("backing_cache"), "writeback", source=True)
     from instar_core.operations.rebase import rebase
 
     wanted = parsed.get("progress", False) and not parsed.get("quiet")
     with progress.drawn(call, wanted=wanted, step=STEP) as drawn:
+        cache = values.cache(parsed.get("cache"), "writeback")
+        values.cache(parsed.get("backing_cache"), "writeback", source=True)
         asked = one_file(parsed)
         rebase(
             asked.path,

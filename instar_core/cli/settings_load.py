@@ -42,6 +42,7 @@ READERS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "unsafe-quirks": ("unsafe_quirks", extras.truth),
     "ignore-quirks": ("ignore_quirks", extras.truth),
     "extra-detail": ("extra_detail", extras.truth),
+    "compression": ("compression", extras.compression),
     "timeout": ("timeout", extras.seconds),
     "cpu-limit": ("cpu", extras.cpu),
     "memory-limit": ("memory", extras.memory),

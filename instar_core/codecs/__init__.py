@@ -28,6 +28,13 @@ CODINGS = {
 }
 """Name of a coding → module of this package, its function that makes a decoder, and that for an encoder."""
 
+EFFORT = "effort"
+"""The param that says how hard an encoder tries, put there by the host; FAST where it is not."""
+FAST = "fast"
+"""At most about a tenth larger than what qemu-img makes, in a fraction of its time."""
+SMALL = "small"
+"""No larger than what qemu-img makes."""
+
 PLUGIN = "plugin"
 """The param that names the plugin which decodes any other coding: (format, module:attribute), put there by the host."""
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from instar_core.codecs.sector_bulk import Buffer
 
     Blocks = Callable[[Any], Buffer]
+    BlocksInto = Callable[[bytearray, bytearray], object]
     Chained = Callable[[bytes, Buffer], Buffer]
 
 SIZES = {"aes": 16, "serpent": 16, "twofish": 16, "sm4": 16, "cast5": 8}
@@ -19,6 +20,9 @@ SIZES = {"aes": 16, "serpent": 16, "twofish": 16, "sm4": 16, "cast5": 8}
 
 KEYS = {"aes": (16, 24, 32), "serpent": (16, 24, 32), "twofish": (16, 24, 32), "sm4": (16,), "cast5": (16,)}
 """Bytes of a key by cipher."""
+
+SLACK = 15
+"""Bytes that `cryptography` wants to have room for beside the result: a block of 16 less one."""
 
 BY_GCRYPT = ("serpent", "twofish")
 TITLES = {"aes": "AES", "serpent": "Serpent", "twofish": "Twofish", "sm4": "SM4", "cast5": "CAST5"}
@@ -39,6 +43,17 @@ def ecb(cipher: str, key: bytes, *, decrypt: bool) -> Blocks:
     context = ciphers.Cipher(_algorithm(ciphers, cipher, key), ciphers.modes.ECB())
     update: Blocks = (context.decryptor() if decrypt else context.encryptor()).update
     return update
+
+
+def ecb_into(cipher: str, key: bytes, *, decrypt: bool) -> BlocksInto | None:
+    """The same from one buffer into another, which is longer by SLACK; None where the library cannot. Raises as ecb."""
+    _check(cipher, key)
+    if cipher in BY_GCRYPT:
+        return None
+    ciphers = _library()
+    context = ciphers.Cipher(_algorithm(ciphers, cipher, key), ciphers.modes.ECB())
+    into: BlocksInto = (context.decryptor() if decrypt else context.encryptor()).update_into
+    return into
 
 
 def cbc(cipher: str, key: bytes) -> Chained:

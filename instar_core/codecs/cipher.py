@@ -91,7 +91,8 @@ def sectors(spec: str, key: bytes, unit: int, *, decrypt: bool, fast: bool, step
             raise FormatError(f"{length} bytes do not fit in {len(room)}", kind=ErrorKind.LIMIT)
         for at in range(0, length, at_once * unit):
             piece = stored[at : at + at_once * unit]
-            room[at : at + len(piece)] = run(piece, make_vectors(number + at // unit * step, len(piece) // unit), unit)
+            vectors = make_vectors(number + at // unit * step, len(piece) // unit)
+            run(piece, vectors, unit, room[at : at + len(piece)])
         return length
 
     code(memoryview(bytes(unit)), memoryview(bytearray(unit)), 0)

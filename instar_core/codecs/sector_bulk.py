@@ -20,10 +20,12 @@ POLYNOMIAL = 0x87
 
 
 class Bulk(NamedTuple):
-    """`xor(a, b)` of equal lengths; `tweaks(first, count)`: for each 16-byte tweak, it and its count - 1 successors."""
+    """`xor(a, b)` of equal lengths, words of 8 bytes; `tweaks(first, count)`: for each 16-byte tweak, it and its
+    count - 1 successors; `xor_into(a, b, room)` where that is better than an xor that is copied."""
 
     xor: Callable[[Buffer, Buffer], Buffer]
     tweaks: Callable[[bytes, int], Buffer]
+    xor_into: Callable[[Buffer, Buffer, Buffer], object] | None = None
 
 
 def bulk(fast: bool) -> Bulk:
@@ -80,4 +82,7 @@ def _with_numpy(numpy: Any) -> Bulk:
             have += new
         return memoryview(made.reshape(-1)).cast("B")
 
-    return Bulk(xor, tweaks)
+    def xor_into(a: Buffer, b: Buffer, room: Buffer) -> None:
+        numpy.bitwise_xor(numpy.frombuffer(a, word), numpy.frombuffer(b, word), out=numpy.frombuffer(room, word))
+
+    return Bulk(xor, tweaks, xor_into)

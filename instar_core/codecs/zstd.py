@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from instar_core.codecs import Code
 
 LEVEL = 3
+"""QEMU's own, so that what it makes is neither larger nor smaller, whatever the effort."""
 WINDOW_LOG = 24
 """Largest window that is accepted: QEMU's encoder stays below 8 MiB."""
 

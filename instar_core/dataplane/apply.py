@@ -60,22 +60,29 @@ def apply(
     *,
     barrier: Callable[[Sequence[int]], None] = flush,
     cancelled: Callable[[], bool] | None = None,
+    settled: bool = True,
 ) -> int:
     """Every edit is done, in order, all before a barrier on stable storage before anything after it; their number.
 
-    A plan in place moves no content: Copy is refused. It ends on stable storage. Between phases, where the image is
-    consistent, a wish to stop is heard: Cancelled. Raises DeviceError and ContractViolation.
+    A plan in place moves no content: Copy is refused. It ends on stable storage. A barrier with nothing before it costs
+    nothing, unless earlier writes of the caller's are not `settled`. Between phases, where the image is consistent, a
+    wish to stop is heard: Cancelled. Raises DeviceError and ContractViolation.
     """
     count = 0
-    written = False
     for edit in edits:
         if isinstance(edit, Copy):
             raise ContractViolation("a change in place has no content to copy")
-        execute(checked(edit, len(targets)), targets, barrier=barrier)
+        checked(edit, len(targets))
         count += 1
-        written = not isinstance(edit, Barrier)
-        if not written and cancelled is not None and cancelled():
+        if not isinstance(edit, Barrier):
+            execute(edit, targets)
+            settled = False
+            continue
+        if not settled:
+            barrier(targets)
+            settled = True
+        if cancelled is not None and cancelled():
             raise Cancelled("stopped")
-    if written:
+    if not settled:
         barrier(targets)
     return count

@@ -24,8 +24,8 @@ PIECES = 1 << 20
 
 
 class Requests:
-    """`count` requests of `size` bytes, the first at `offset`, each `step` further than the one before; at the end of a
-    disk of `disk` bytes they begin again."""
+    """`count` requests of `size` bytes, the first at `offset`, each `step` further than the one before; where one would
+    not end before the end of a disk of `disk` bytes, they begin again."""
 
     def __init__(self, count: int, size: int, offset: int, step: int, disk: int) -> None:
         self.count = count
@@ -38,12 +38,13 @@ class Requests:
         """Where the request of this number starts. The first is not brought within the disk."""
         if not number:
             return self.offset
-        return (self.offset + number * self.step) % self.disk if self.disk else 0
+        room = self.disk - self.size
+        return (self.offset + number * self.step) % room if room > 0 else 0
 
     def region(self) -> tuple[int, int]:
         """(start, end) of all that is asked for, within the disk."""
         end = self.offset + (self.count - 1) * self.step + self.size
-        return (min(self.offset, self.disk), end) if end <= self.disk else (0, self.disk)
+        return (min(self.offset, self.disk), end) if end < self.disk + (self.count == 1) else (0, self.disk)
 
     def check(self, place: int) -> None:
         """Raises DeviceError for a request that does not end within the disk."""

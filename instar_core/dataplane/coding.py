@@ -48,7 +48,9 @@ class Job:
     `failure` is (index of the piece, why) after `wait` if a piece could not be coded.
     """
 
-    __slots__ = ("_entries", "_inside", "_lengths", "_outside", "_reads", "_slot", "_unable", "_worker", "failure")
+    __slots__ = (
+        "_entries", "_full", "_inside", "_lengths", "_outside", "_reads", "_slot", "_unable", "_worker", "failure",
+    )  # fmt: skip
 
     def __init__(self, worker: _Worker, slot: int) -> None:
         self._worker = worker
@@ -58,6 +60,7 @@ class Job:
         self._inside = 0
         self._outside = 0
         self._lengths: list[int] | None = None
+        self._full: bool | None = None
         self._unable: InstarError | None = None
         self.failure: tuple[int, InstarError] | None = None
 
@@ -81,6 +84,23 @@ class Job:
             self._inside += stored
         self._enter(place, stored, room, number)
         return True
+
+    def add_units(self, content: memoryview, unit: int, room: int) -> int:
+        """As many of the content's whole units as fit are pieces of the batch, each for itself; their number."""
+        worker = self._worker
+        spare = worker.outside - self._outside
+        count = min(len(content), worker.inside - self._inside) // unit
+        if count * room > spare:
+            count = spare // room
+        if count:
+            at = self._inside
+            length = count * unit
+            worker.input(self._slot)[at : at + length] = content[:length]
+            for _ in range(count):
+                self._enter(at, unit, room, 0)
+                at += unit
+            self._inside = at
+        return count
 
     def add(self, content: memoryview, unit: int, room: int, *, number: int = 0) -> bool:
         """The content, with zeros up to a unit, is part of the batch; False if the batch is full."""
@@ -135,12 +155,26 @@ class Job:
         _, _, place, _, _ = self._entries[index]
         return self._worker.arena[place : place + self.wait()[index]]
 
+    def results(self) -> list[bytes]:
+        """Copies of what became of all pieces."""
+        arena = self._worker.arena
+        return [
+            bytes(arena[entry[2] : entry[2] + length]) for entry, length in zip(self._entries, self.wait(), strict=True)
+        ]
+
+    @property
+    def full(self) -> bool:
+        """Whether every piece has been coded and fills its room, so that what became of neighbours touches."""
+        if self._full is None:
+            self._full = self.wait() == [entry[3] for entry in self._entries]
+        return self._full
+
     def filled(self, index: int, length: int) -> memoryview:
         """What became of a piece and those after it, `length` bytes that fill their rooms, until the job is released.
 
         Raises ContractViolation where the results do not fill their rooms.
         """
-        if self.wait() != [entry[3] for entry in self._entries]:
+        if not self.full:
             raise ContractViolation("a codec worker made less than was wanted")
         place = self._entries[index][2]
         return self._worker.arena[place : place + length]

@@ -19,7 +19,7 @@ CHUNK = 256 << 10
 class Want:
     """Something to be decoded: one whole unit, or some sectors."""
 
-    __slots__ = ("coding", "index", "job", "key", "number", "offset", "piece", "room", "stored", "users")
+    __slots__ = ("coding", "index", "job", "number", "offset", "piece", "room", "stored", "users")
 
     def __init__(self, piece: Piece, coding: Coding, offset: int, stored: int, room: int, number: int = 0) -> None:
         self.piece = piece
@@ -28,7 +28,6 @@ class Want:
         self.stored = stored
         self.room = room
         self.number = number
-        self.key = piece.descriptor, offset, stored
         self.users = 0
         self.job: Job | None = None
         self.index = 0
@@ -130,18 +129,50 @@ class Decoding:
             job, self._open = self._open, None
             job.submit()
 
+    def take_all(self, parts: list[Part], view: memoryview) -> None:
+        """The places of all parts in the view hold their content, and nobody looks at the parts any more.
+
+        Neighbours in the view that are neighbours in a worker's memory come over at once. Raises FormatError where one
+        does not decode.
+        """
+        at = 0
+        while at < len(parts):
+            place, _, _, want = parts[at]
+            job = self._job(want)
+            count = self._neighbours(parts, at, job)
+            if not count:
+                self.take(parts[at], view)
+                self.done(parts[at])
+                at += 1
+                continue
+            start, length, _, _ = parts[at + count - 1]
+            view[place : start + length] = job.filled(want.index, start + length - place)
+            for part in parts[at : at + count]:
+                part[3].users = 0
+            self._less(job, count)
+            at += count
+
+    @staticmethod
+    def _neighbours(parts: list[Part], first: int, job: Job) -> int:
+        """How many parts from this one on are whole results of the job that lie behind one another."""
+        if not job.full:
+            return 0
+        place, index = parts[first][0], parts[first][3].index
+        for at in range(first, len(parts)):
+            start, length, skip, want = parts[at]
+            alone = want.users == 1 and not skip and length == want.room
+            if not alone or want.job is not job or want.index != index + at - first or start != place:
+                return at - first
+            place += length
+        return len(parts) - first
+
     def take(self, part: Part, view: memoryview) -> memoryview:
         """The part's place in the view holds its content; all that its want decodes to, valid until `done`.
 
         Raises FormatError where it does not decode.
         """
         place, length, skip, want = part
-        while want.job is None:
-            if self.feed() and want.job is None:
-                raise RuntimeError("decoded pieces were not taken in the order of their announcement")
-        if want.job is self._open:
-            self._submit()
-        content = self._result(want, want.job)
+        content = self._result(want, self._job(want))
         if skip + length > len(content):
             raise FormatError(
                 f"error while reading at byte {want.piece.start}: compressed data is too short",
@@ -155,14 +186,26 @@ class Decoding:
         """The part is not looked at any more; its job is released with the last one in it."""
         want = part[3]
         want.users -= 1
-        if want.users or want.job is None:
-            return
-        job, users = self._flight[id(want.job)]
-        if users > 1:
-            self._flight[id(job)] = job, users - 1
+        if not want.users and want.job is not None:
+            self._less(want.job, 1)
+
+    def _less(self, job: Job, count: int) -> None:
+        """So many wants of the job are done."""
+        _, users = self._flight[id(job)]
+        if users > count:
+            self._flight[id(job)] = job, users - count
         else:
             del self._flight[id(job)]
             job.release()
+
+    def _job(self, want: Want) -> Job:
+        """The job of the want, with its worker."""
+        while want.job is None:
+            if self.feed() and want.job is None:
+                raise RuntimeError("decoded pieces were not taken in the order of their announcement")
+        if want.job is self._open:
+            self._submit()
+        return want.job
 
     @staticmethod
     def _result(want: Want, job: Job) -> memoryview:

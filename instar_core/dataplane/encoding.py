@@ -53,8 +53,7 @@ class Encoding:
         try:
             for load in loads:
                 units = [unit for block in load.blocks if block.buffer for unit in self._units(block)]
-                for unit in units:
-                    self._add(unit)
+                self._add(units)
                 waiting.append((load, units))
                 if len(waiting) > WAITING:
                     self._finish(waiting[0][1])
@@ -78,17 +77,41 @@ class Encoding:
             for place in range(at, at + length, size)
         ]
 
-    def _add(self, unit: Unit) -> None:
-        buffer = unit.block.memory
-        at = unit.block.at - buffer.base + unit.start - unit.block.start
-        content = buffer.view[at : at + unit.length]
-        while self._open is None or not self._open.add(content, self._coding.unit, self._room):
-            self._submit()
-            self._open = self._pool.job(ENCODE, self._coding, must=not self._flight)
-            while self._open is None:
-                self._collect()
-                self._open = self._pool.job(ENCODE, self._coding, must=not self._flight)
-        self._members.append(unit)
+    def _add(self, units: list[Unit]) -> None:
+        """The units are in batches; neighbours go over at once."""
+        size, at = self._coding.unit, 0
+        while at < len(units):
+            job = self._open or self._begun()
+            unit, block = units[at], units[at].block
+            place = block.at - block.memory.base + unit.start - block.start
+            count = self._neighbours(units, at)
+            if count:
+                count = job.add_units(block.memory.view[place : place + count * size], size, self._room)
+            elif job.add(block.memory.view[place : place + unit.length], size, self._room):
+                count = 1
+            if not count:
+                self._submit()
+            self._members += units[at : at + count]
+            at += count
+
+    def _neighbours(self, units: list[Unit], first: int) -> int:
+        """How many whole units from this one on touch in their buffer."""
+        size, block, start = self._coding.unit, units[first].block, units[first].start
+        for at in range(first, len(units)):
+            unit = units[at]
+            if unit.block is not block or unit.start != start or unit.length != size:
+                return at - first
+            start += size
+        return len(units) - first
+
+    def _begun(self) -> Job:
+        """An empty batch."""
+        while True:
+            job = self._pool.job(ENCODE, self._coding, must=not self._flight)
+            if job is not None:
+                self._open = job
+                return job
+            self._collect()
 
     def _submit(self) -> None:
         if self._open is not None:
@@ -102,10 +125,9 @@ class Encoding:
         job.wait()
         if job.failure:
             raise ContractViolation(f"the encoder of {self._coding.name} failed: {job.failure[1]}")
-        for index, unit in enumerate(units):
-            result = job.result(index)
-            if len(result):
-                unit.stored = bytes(result)
+        for unit, stored in zip(units, job.results(), strict=True):
+            if stored:
+                unit.stored = stored
             elif self._required:
                 raise ContractViolation(f"the encoder of {self._coding.name} made more than there is room for")
             unit.done = True

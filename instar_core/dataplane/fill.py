@@ -9,7 +9,7 @@ from instar_core.dataplane.pace import Pace
 from instar_core.dataplane.positional import is_direct, set_direct
 from instar_core.dataplane.sparse import GRAIN
 from instar_core.errors import Cancelled
-from instar_core.types import Barrier, Copy
+from instar_core.types import Barrier, Copy, Put
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,17 +39,20 @@ def fill(
     direct: bool = False,
     salvage: Callable[[int, str], None] | None = None,
     guarded: bool = False,
+    share: bool = False,
 ) -> None:
     """The targets hold the disk that the pieces describe, as the writer of their format wants it.
 
     `pieces` ascend; units that none is given for are not offered (unless geometry.full: then they are zeros).
-    `converse` hands runs to the writer and gives the edits it has for them; `finish` says that there are no more, and
-    gives the last edits.
+    `converse` hands runs to the writer and gives the edits it has, for these or for those before; `finish` says that
+    there are no more, and gives the last edits.
 
     A unit that is all zeros is left out, or offered as a ZERO run if geometry.zeros; with `sparse` 0 or geometry.full
     it is DATA like any other. On `fresh` targets, which read as zeros, runs of zeros of at least `sparse` bytes are not
     written. `copy_range` leaves looking for zeros and has the kernel move plain content. Units are encoded where the
-    geometry has a coding, and coded pieces decoded, by `pool` or by workers of its own in this kind of sandbox.
+    geometry has a coding, and coded pieces decoded, by `pool` or by workers of its own in this kind of sandbox. With
+    `share` plain content becomes extents that source and target share, where the file system can do that: then it is
+    not looked through for zeros either.
 
     Where the geometry has a cipher, with the key in its params, all that is copied is encrypted, zeros too. No worker
     sees the memory of this process then, nor where it is said to be `guarded`.
@@ -69,7 +72,7 @@ def fill(
         if cancelled is not None and cancelled():
             raise Cancelled("stopped")
 
-    work = Offering(geometry, targets, pool or own, sparse, fresh, copy_range, threads, salvage, ciphers)
+    work = Offering(geometry, targets, pool or own, sparse, fresh, copy_range, threads, salvage, ciphers, share)
     offers = work.offers(pieces)
     pace = Pace(rate)
 
@@ -80,19 +83,24 @@ def fill(
                 work.placing.copy(edit, between)
                 pace.moved(edit.length)
                 continue
+            if isinstance(edit, Put):
+                work.placing.put(edit)
+                continue
             # Nothing overtakes anything: it may be for the same place.
             work.placing.settle()
             if durable or not isinstance(edit, Barrier):
                 execute(edit, targets, between=between)
         between()
 
+    answered = 0
     try:
         for runs, end in offers:
             if runs:
                 carry_out(converse(runs))
             else:
                 between()
-            work.settled(end)
+            work.settled(answered)
+            answered = end
             if progress is not None:
                 progress(end)
         carry_out(finish())

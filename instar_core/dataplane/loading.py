@@ -24,6 +24,10 @@ AHEAD = 24
 SECTOR = 512
 
 
+def _never(_: int) -> bool:
+    return False
+
+
 class Load:
     """One buffer (None where nothing had to be read), the blocks in it and the zero blocks between them, ascending."""
 
@@ -36,7 +40,8 @@ class Load:
 
 
 class Loader:
-    """Turns pieces into loads. `sparse` not None asks for the ranges of each block that are not zeros.
+    """Turns pieces into loads. `sparse` not None asks for the ranges of each block that are not zeros, `in_place` is
+    asked whether a plain piece may stay in its file (see plans), `origins` whether blocks from a file are to say so.
 
     With `salvage` what cannot be read counts as zeros, sector by sector, and it is told the place on the disk and why.
     """
@@ -49,7 +54,8 @@ class Loader:
         align: int,
         sparse: int | None = None,
         dense: bool = False,
-        in_place: bool = False,
+        in_place: Callable[[Piece], bool] | None = None,
+        origins: Callable[[int], bool] | None = None,
         salvage: Callable[[int, str], None] | None = None,
     ) -> None:
         self._buffers = buffers
@@ -58,6 +64,7 @@ class Loader:
         self._sparse = sparse
         self._dense = dense
         self._in_place = in_place
+        self._origins = origins
         self._salvage = salvage
 
     def loads(self, pieces: Iterator[Piece], origin: int) -> Generator[Load, None, None]:
@@ -104,10 +111,10 @@ class Loader:
         for at, length in plan.pads:
             clear(view[at : at + length])
         self._read(plan, view)
-        for part in parts:
-            decoding.take(part, view)
-            decoding.done(part)
+        decoding.take_all(parts, view)
         blocks = []
+        origins = self._origins or _never
+        came = {} if self._origins is None else {place: piece for place, piece in plan.parts if piece.coding is None}
         for block in plan.blocks:
             if block.at < 0:
                 blocks.append(block)
@@ -116,7 +123,11 @@ class Loader:
             ranges = None
             if self._sparse is not None:
                 ranges = data_ranges(buffer.data, at, block.length, self._sparse, block.start)
-            blocks.append(block._replace(buffer=buffer, at=at, ranges=ranges))
+            piece = came.get(block.at)
+            held = block._replace(buffer=buffer, at=at, ranges=ranges)
+            if piece is not None and piece.length >= block.length and origins(piece.descriptor):
+                held = held._replace(descriptor=piece.descriptor, offset=piece.offset)
+            blocks.append(held)
         return Load(blocks, buffer, bool(parts))
 
     def _read(self, plan: Plan, view: memoryview) -> None:

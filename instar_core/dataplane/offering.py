@@ -12,6 +12,7 @@ from instar_core.dataplane.placing import Placing
 from instar_core.dataplane.positional import is_direct
 from instar_core.dataplane.readahead import ahead
 from instar_core.dataplane.refine import covering
+from instar_core.dataplane.sharing import Sharing
 from instar_core.dataplane.sparse import rounded
 from instar_core.errors import ContractViolation
 from instar_core.types import Kind, Run
@@ -39,8 +40,8 @@ READY = 16 << 20
 ALONE = 16
 """Loads made before a thread is started to read ahead: small images do without."""
 
-HELD = 64 << 20
-"""Bytes that a writer may leave unplaced, beside two of its units."""
+HELD = 80 << 20
+"""Bytes that may be unplaced beside two of a writer's units: a writer's 64 MiB, and what it was told last."""
 
 
 class Offering:
@@ -57,6 +58,7 @@ class Offering:
         threads: bool,
         salvage: Callable[[int, str], None] | None,
         ciphers: CodecPool | None = None,
+        share: bool = False,
     ) -> None:
         """`ciphers` are the workers for a geometry with a cipher; reading ahead may use `pool` in another thread."""
         self.geometry = geometry
@@ -75,14 +77,19 @@ class Offering:
         self.cipher = None if cipher is None else Encrypting(ciphers or pool, cipher, geometry.size)
         self.buffers = Buffers(-(-BLOCK // self.unit) * self.unit, aligned=any(map(is_direct, targets)))
         self.held = Held(self.buffers)
-        self.placing = Placing(targets, self.held, fresh=fresh and not self.full, cipher=self.cipher)
+        plain = coding is None and cipher is None
+        sharing = Sharing() if share and plain and salvage is None else None
+        in_place = _always if copy_range and plain else None if sharing is None else sharing.usable
+        left = fresh and not self.full
+        self.placing = Placing(targets, self.held, fresh=left, cipher=self.cipher, sharing=sharing)
         self.loader = Loader(
             self.buffers,
             pool,
             align=self.unit,
             sparse=None if self.full else sparse,
             dense=self.full and coding is not None,
-            in_place=copy_range and coding is None and cipher is None,
+            in_place=in_place,
+            origins=None if sharing is None else sharing.open,
             salvage=salvage,
         )
 
@@ -110,7 +117,7 @@ class Offering:
             stream.close()
 
     def settled(self, end: int) -> None:
-        """The writer has answered to all runs up to `end`. Raises ContractViolation if it leaves too much unplaced."""
+        """The writer has answered to all runs up to `end`. Raises ContractViolation if too much is unplaced."""
         self.held.forget(end)
         if self.held.bytes > HELD + 2 * self.unit:
             raise ContractViolation(f"a writer leaves {self.held.bytes} bytes unplaced")
@@ -178,6 +185,10 @@ class Offering:
         if length and (self.full or self.geometry.zeros):
             self.held.add(Offer(start, length, None, optional=not self.full))
             append(runs, start, length, Kind.DATA if self.full else Kind.ZERO)
+
+
+def _always(_: Piece) -> bool:
+    return True
 
 
 def plain(batches: Generator[list[Load], None, None]) -> Generator[list[tuple[Load, list[Unit] | None]], None, None]:

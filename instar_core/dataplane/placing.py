@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from instar_core.dataplane.copy import copy
 from instar_core.dataplane.edits import write_zeros, zero
+from instar_core.dataplane.gathering import Gathering
 from instar_core.dataplane.positional import write_from
+from instar_core.dataplane.sharing import shared
 from instar_core.errors import ContractViolation
 
 TYPE_CHECKING = False
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
     from instar_core.dataplane.encrypting import Encrypting
     from instar_core.dataplane.held import Held
     from instar_core.dataplane.plans import Block
-    from instar_core.types import Copy
+    from instar_core.dataplane.sharing import Sharing
+    from instar_core.types import Copy, Put
 
 
 STEP = 16 << 20
@@ -24,45 +27,63 @@ STEP = 16 << 20
 class Placing:
     """Writes held content to targets; on `fresh` ones, which read as zeros, the zeros in it are not written.
 
-    With a `cipher` all of it is encrypted, zeros too, and is in the targets after `settle`.
+    With `sharing` the targets share extents with the sources where they can. With a `cipher` all of it is encrypted,
+    zeros too, and is in the targets after `settle`.
     """
 
-    def __init__(self, targets: Sequence[int], held: Held, *, fresh: bool, cipher: Encrypting | None = None) -> None:
+    def __init__(
+        self,
+        targets: Sequence[int],
+        held: Held,
+        *,
+        fresh: bool,
+        cipher: Encrypting | None = None,
+        sharing: Sharing | None = None,
+    ) -> None:
         self._targets = targets
         self._held = held
         self._fresh = fresh
         self._cipher = cipher
+        self._gathering = Gathering()
+        self._sharing = sharing
 
     def settle(self) -> None:
         """Every copy is in its target. Raises DeviceError."""
+        self._gathering.settle()
         if self._cipher is not None:
             self._cipher.settle()
+
+    def put(self, edit: Put) -> None:
+        """The edit is done, or will be before anything else is. Raises DeviceError."""
+        if self._cipher is not None:
+            self._cipher.settle()
+        self._gathering.write(self._targets[edit.device], edit.data, edit.offset, edit.offset)
 
     def copy(self, edit: Copy, between: Callable[[], None]) -> None:
         """The edit is done. Raises DeviceError, and ContractViolation where its content is not held."""
         target = self._targets[edit.device]
         if self._cipher is not None:
+            self._gathering.settle()
             self._encrypted(self._cipher, edit, target, between)
             return
         for distance, offer, inside, length in self._held.take(edit.start, edit.length):
             place = edit.offset + distance
             if offer.stored is not None:
-                write_from(target, memoryview(offer.stored), place, place=offer.start)
-            elif offer.block is None:
+                self._gathering.write(target, offer.stored, place, offer.start)
+                continue
+            self._gathering.settle()
+            if offer.block is None:
                 if not offer.optional:
                     write_zeros(target, place, length, between=between)
                 elif not self._fresh:
                     zero(target, place, length, between=between)
-            elif offer.block.descriptor >= 0:
-                copy(
-                    offer.block.descriptor,
-                    offer.block.offset + inside,
-                    target,
-                    place,
-                    length,
-                    advance=lambda _: between(),
-                )
-            else:
+            elif offer.block.buffer is None:
+                source, offset = offer.block.descriptor, offer.block.offset + inside
+                if self._sharing is not None:
+                    shared(source, offset, target, place, length, between)
+                else:
+                    copy(source, offset, target, place, length, advance=lambda _: between())
+            elif self._sharing is None or not self._sharing.tried(offer.block, inside, target, place, length):
                 self._buffered(offer.block, inside, target, place, length)
 
     def _encrypted(self, cipher: Encrypting, edit: Copy, target: int, between: Callable[[], None]) -> None:

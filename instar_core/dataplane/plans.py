@@ -11,7 +11,7 @@ from instar_core.dataplane.sparse import within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import NamedTuple
 
     from instar_core.piece import Piece
@@ -26,7 +26,7 @@ class Block(NamedTuple):
     """A stretch of the disk: zeros (no buffer and no descriptor), in a buffer, or left in a file.
 
     `at` counts in buffer.data, and is -1 for what is in none. `ranges` are the parts of buffer.data that are not zeros,
-    where that was looked for.
+    where that was looked for. What is in a buffer may say besides where in a file it came from.
     """
 
     start: int
@@ -58,7 +58,7 @@ class Block(NamedTuple):
             return self._replace(start=start, length=length, offset=self.offset + by)
         at = self.at + by
         ranges = None if self.ranges is None else within(self.ranges, at, length)
-        return self._replace(start=start, length=length, at=at, ranges=ranges)
+        return self._replace(start=start, length=length, at=at, ranges=ranges, offset=self.offset + by)
 
 
 class Plan:
@@ -134,12 +134,18 @@ def _whole_gaps(pieces: Iterator[Piece], origin: int, align: int) -> Iterator[Pi
 
 
 def plans(
-    pieces: Iterator[Piece], origin: int, *, align: int, size: int, dense: bool = False, in_place: bool = False
+    pieces: Iterator[Piece],
+    origin: int,
+    *,
+    align: int,
+    size: int,
+    dense: bool = False,
+    in_place: Callable[[Piece], bool] | None = None,
 ) -> Iterator[Plan]:
     """The plans for pieces that cover the disk from `origin` on, for buffers of `size` bytes (a multiple of `align`).
 
-    With `dense` zero pieces go into the buffers too. With `in_place` whole units of plain pieces are left in their
-    files. Gaps make no block.
+    With `dense` zero pieces go into the buffers too. Of plain pieces for which `in_place` is true, whole units are left
+    in their files. Gaps make no block.
     """
     plan = Plan()
     zeros = -1  # start of a stretch of zeros that has not become a block yet; always aligned
@@ -166,11 +172,13 @@ def plans(
             if at - head > zeros:
                 plan.blocks.append(Block(zeros, at - head - zeros))
             zeros = -1
+        plain = in_place is not None and not piece.zero and piece.coding is None
         while at < end:
+            kept = plain and in_place is not None and in_place(piece)  # the answer may change on the way
             if plan.opened < 0 and (plan.used + align > size or len(plan.blocks) >= BLOCKS):
                 yield plan
                 plan = Plan()
-            if in_place and plan.opened < 0 and not head and not piece.zero and piece.coding is None:
+            if kept and plan.opened < 0 and not head:
                 step = (end - at) - (end - at) % align
                 if step:
                     plan.blocks.append(
@@ -182,14 +190,14 @@ def plans(
                 plan.open(at - head, head)
                 head = 0
             step = min(end - at, size - plan.used)
-            if in_place:
+            if kept:
                 step = min(step, -(at - origin) % align or step)
             if piece.zero:
                 plan.pad(step)
             else:
                 plan.put(cut(piece, at, step))
             at += step
-            if plan.used == size or (in_place and not (at - origin) % align):
+            if plan.used == size or (kept and not (at - origin) % align):
                 plan.close()
     if zeros >= 0:
         plan.blocks.append(Block(zeros, end - zeros))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from instar_core import chain as chains
 from instar_core import registry
 from instar_core.errors import ContractViolation, ErrorKind, FormatError, InstarError
+from instar_core.launch import CHECKING
 from instar_core.results import CheckReport
 from instar_core.settings import DEFAULTS
 from instar_core.types import Capability, Finding, Severity, Tally
@@ -15,10 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from instar_core.chain import Member
+    from instar_core.launch import Begun
     from instar_core.settings import Settings
-
-CHECKING = {"check": True}
-"""Option of the image that is checked: faults that a check reports are no reason not to open it."""
 
 UNCHECKED_BY_QEMU = frozenset({"vpc", "qcow", "luks", "dmg", "bochs", "cloop", "iso"})
 UNREPAIRED_BY_QEMU = UNCHECKED_BY_QEMU | {"vmdk", "vdi"}
@@ -35,13 +34,16 @@ def check(
     open_options: Mapping[str, Any] | None = None,
     settings: Settings = DEFAULTS,
     on_finding: Callable[[Finding], None] | None = None,
+    begun: Begun | None = None,
 ) -> CheckReport:
     """What is wrong with the image at `path`: counts as qemu-img gives them, and every finding as it comes.
 
     The images below it must be there, but are not checked. Raises InstarError, of kind UNSUPPORTED where the format
-    knows no check. `open_options` are as in info.
+    knows no check. `open_options` are as in info. `begun` is what launch.begin made of the same path, settings and
+    format for "check" with the options CHECKING.
     """
-    with chains.open_chain(path, settings, "check", format=format, options={**(open_options or {}), **CHECKING}) as top:
+    options = {**(open_options or {}), **CHECKING}
+    with chains.open_chain(path, settings, "check", format=format, options=options, begun=begun) as top:
         return examine(top, on_finding, settings)
 
 

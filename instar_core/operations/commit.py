@@ -87,7 +87,8 @@ def commit(
 def _find(image: Changing, base: str | None) -> Base:
     """The image to commit to. Raises InstarError where there is none."""
     member = image.member
-    if base is None and member.reference() is None and not unlocking.below(member.options):
+    alone = member.reference() is None or unlocking.BELOW in member.options
+    if base is None and alone and not unlocking.below(member.options):
         raise UsageError("Image does not have a backing file")
     with image.chain() as top:
         members = top.members()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from instar_core import chain as chains
 from instar_core import stretches
 from instar_core.errors import ErrorKind, FormatError
-from instar_core.operations.map import ranges
+from instar_core.operations.map import looks, unjoined
 from instar_core.results import Comparison, Progress
 from instar_core.settings import DEFAULTS
 
@@ -115,6 +115,6 @@ def _status_mismatch(one: Member, two: Member) -> int | None:
 
 def _status(top: Member) -> Iterator[tuple[int, int, tuple[bool, ...]]]:
     """Start, end and status of each range: what map says of it, but for its depth, and of its place only whether."""
-    for found in ranges(top, 0, top.info.virtual_size):
-        status = found.present, found.zero, found.data, found.compressed, found.offset is not None
-        yield found.start, found.start + found.length, status
+    for batch in unjoined(top, looks(top), 0, top.info.virtual_size):
+        for start, length, look in zip(batch.starts, batch.lengths, batch.looks, strict=True):
+            yield start, start + length, (look.present, look.zero, look.data, look.compressed, look.placed)

@@ -8,6 +8,7 @@ from instar_core.changing import DIRECT
 from instar_core.errors import UsageError
 from instar_core.operations import layers
 from instar_core.results import Progress
+from instar_core.types import Layer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from instar_core.session import Dialogue
     from instar_core.settings import Settings
     from instar_core.target import Target
-    from instar_core.types import Layer
 else:
     from instar_core.record import NamedTuple
 
@@ -44,16 +44,16 @@ class Source:
         settings: Settings,
         *,
         format: str | None = None,
-        snapshot: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """The image at `path` follows. Raises InstarError."""
-        top = chains.open_chain(path, settings, "map", format=format, options=options)
-        try:
-            self.tops.append((top, layers.chosen(top, snapshot)))
-        except BaseException:
-            top.close()
-            raise
+        self.tops.append((chains.open_chain(path, settings, "map", format=format, options=options), Layer()))
+
+    def choose(self, snapshot: str | None) -> None:
+        """Of the first image this snapshot is meant, if one is named. Raises InstarError."""
+        if snapshot is not None:
+            top, _ = self.tops[0]
+            self.tops[0] = top, layers.chosen(top, snapshot)
 
     @property
     def size(self) -> int:
@@ -83,6 +83,7 @@ class How(NamedTuple):
     progress: Callable[[Progress], None] | None
     cancelled: Callable[[], bool] | None
     salvage: Callable[[int, str], None] | None
+    share: bool = False
 
     def step(self, total: int) -> Callable[[int], None]:
         """What is told of the progress as bytes done, of so many."""
@@ -108,6 +109,8 @@ def fill(source: Source, content: Iterator[Piece], files: Target, dialogue: Dial
     """The files hold the content, as the dialogue wants it."""
     from instar_core.dataplane import fill as dataplane
 
+    fresh = not order.values.get("keep_data_file") and not any(file.fixed for file in files.files)
+    reserved = order.values.get("preallocation") in ("falloc", "full")
     step = how.step(source.size)
     step(0)
     dataplane.fill(
@@ -117,7 +120,7 @@ def fill(source: Source, content: Iterator[Piece], files: Target, dialogue: Dial
         dialogue.finish,
         files.descriptors,
         sparse=how.sparse,
-        fresh=not order.values.get("keep_data_file") and not any(file.fixed for file in files.files),
+        fresh=fresh,
         copy_range=how.copy_offload,
         progress=step,
         cancelled=how.cancelled,
@@ -127,6 +130,7 @@ def fill(source: Source, content: Iterator[Piece], files: Target, dialogue: Dial
         sandbox=order.settings.sandbox,
         guarded=bool(order.settings.keyring),
         salvage=how.salvage,
+        share=how.share and fresh and not reserved,
     )
     step(source.size)
 

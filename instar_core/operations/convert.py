@@ -45,7 +45,7 @@ def convert(
     backing_format: str | None = None,
     create: bool = True,
     target_is_zero: bool = False,
-    sparse: int = SPARSE,
+    sparse: int | None = None,
     source_cache: str = "writeback",
     target_cache: str = "unsafe",
     copy_offload: bool = False,
@@ -66,9 +66,10 @@ def convert(
     `snapshot` chooses an internal snapshot of the (only) source; `open_options` are those with which the format of the
     sources opens them; `each` is format and options of each of the sources, where these differ. With `backing`, only
     what the source's top image itself holds is written, over that backing file. `sparse` is the least run of zero bytes
-    that is left out (0: none). `rate` bounds bytes per second. With `bitmaps` the dirty bitmaps of the (only) source
-    are copied too; with `skip_broken_bitmaps` without those that nobody may rely on, of which `skipped` is told by
-    name.
+    that is left out (0: none); without it that is 4096, and where source and new image lie on a file system that can
+    share extents they share them, without a look for zeros in what is shared. `rate` bounds bytes per second. With
+    `bitmaps` the dirty bitmaps of the (only) source are copied too; with `skip_broken_bitmaps` without those that
+    nobody may rely on, of which `skipped` is told by name.
 
     On failure no half-written image remains: a file made by this call is removed, one that was there is left without a
     valid header.
@@ -82,8 +83,16 @@ def convert(
     """
     target = chains.plain(target)
     how = How(
-        sparse, target_cache, copy_offload, rate, progress, cancelled, conversion.salvaging(warn) if salvage else None
+        SPARSE if sparse is None else sparse,
+        target_cache,
+        copy_offload,
+        rate,
+        progress,
+        cancelled,
+        conversion.salvaging(warn) if salvage else None,
+        share=sparse is None,
     )
+    order = None
     if not create:
         from instar_core.operations.convert_into import Into
 
@@ -102,15 +111,16 @@ def convert(
         order.compress = compress
         if compress and Capability.COMPRESS not in order.spec.capabilities:
             raise InstarError("Compression not supported for this file format", kind=ErrorKind.UNSUPPORTED)
-    with Source() as source:
+    with Source() as source, _Writer(order) as writer:
         alike = [(source_format, open_options)] * len(sources)
         for path, (format, opening) in zip(sources, each or alike, strict=True):
-            source.take(path, settings, format=format, snapshot=snapshot, options=opening)
+            source.take(path, settings, format=format, options=opening)
+        source.choose(snapshot)
         if bitmaps:
             from instar_core.bitmapcopy import require_source
 
             require_source([top for top, _layer in source.tops])
-        if not create:
+        if order is None or writer.session is None:
             into.write(source, how, bitmaps=bitmaps, skip=skip_broken_bitmaps, skipped=skipped)
             return
         source.refuse(target, {devices.identity(target)})
@@ -119,13 +129,27 @@ def convert(
         size = int(order.values.get("size") or 0) or source.size
         order.require_content(size)
         copies = _bitmaps(source, order, size, skip_broken_bitmaps) if bitmaps else None
-        with order.session() as session, Target(target) as files:
-            dialogue = order.dialogue(session, size)
+        with Target(target) as files:
+            dialogue = order.dialogue(writer.session, size)
             open_target(files, order, dialogue)
             conversion.fill(source, _content(source, reach, dialogue), files, dialogue, order, how)
             if copies is not None:
                 copies.copy(files, settings, target_cache, skipped)
             files.commit()
+
+
+class _Writer:
+    """A context manager: the session of a new image's writer gets ready while the sources are opened."""
+
+    def __init__(self, order: Order | None) -> None:
+        self.session = None if order is None else order.session()
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.session is not None:
+            self.session.close()
 
 
 def _bitmaps(source: Source, order: Order, size: int, skip: bool) -> Bitmaps:

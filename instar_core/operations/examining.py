@@ -84,7 +84,7 @@ def structure(member: Member, demands: Demands, settings: Settings) -> Iterator[
     least = Severity.LEAK if demands.check == Soundness.LEAKS else Severity.CORRUPTION
     counts = {Code.LEAKS: 0, Code.CORRUPT: 0}
     kept = dict(counts)
-    with FormatSession(member.devices, "check", settings, member.format, check.CHECKING) as session:
+    with FormatSession(member.devices, "check", settings, member.format, launch.CHECKING) as session:
         session.info(member.format)
         for found in session.check(member.format):
             if isinstance(found, Tally):

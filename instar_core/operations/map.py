@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
+
 from instar_core import chain as chains
-from instar_core import merge
-from instar_core.errors import ErrorKind, FormatError
-from instar_core.results import MapRange
+from instar_core import columns, limits, mapranges, merge
+from instar_core.errors import ErrorKind, FormatError, InstarError
+from instar_core.mapranges import Look, Looks, Ranges
 from instar_core.settings import DEFAULTS
-from instar_core.types import NOWHERE, Kind
+from instar_core.types import NOWHERE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +17,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from instar_core.chain import Member
+    from instar_core.launch import Begun
+    from instar_core.results import MapRange
     from instar_core.settings import Settings
+    from instar_core.types import Extent
+
+NOTHING = Look(0, False, False, False, False, False, "")
+"""What an empty window looks like."""
 
 
 def map_(
@@ -33,7 +41,21 @@ def map_(
     empty range, as qemu-img does. The image is open when this returns, and until the ranges are read or let go. Raises
     InstarError, also while the ranges are read. `open_options` are as in info.
     """
-    top = chains.open_chain(path, settings, "map", format=format, options=open_options)
+    return chain.from_iterable(batches(path, format, start, length, open_options, settings))
+
+
+def batches(
+    path: str,
+    format: str | None,
+    start: int,
+    length: int | None,
+    open_options: Mapping[str, Any] | None,
+    settings: Settings,
+    begun: Begun | None = None,
+) -> Iterator[Ranges]:
+    """The same ranges, many at a time. `begun` is what launch.begin made of the same path, settings and format for
+    "map"."""
+    top = chains.open_chain(path, settings, "map", format=format, options=open_options, begun=begun)
     for member in top.members():
         if member.info.blocked:
             top.close()
@@ -41,49 +63,46 @@ def map_(
     return _stream(top, start, length)
 
 
-def _stream(top: Member, start: int, length: int | None) -> Iterator[MapRange]:
+def _stream(top: Member, start: int, length: int | None) -> Iterator[Ranges]:
     with top:
         size = top.info.virtual_size
         stop = size if length is None else min(size, start + length)
         if start >= stop:
-            yield MapRange(start, 0, 0, False, False, False, False, None)
+            yield Ranges([start], [0], [NOWHERE], [NOTHING], b"\1")
             return
-        yield from joined(ranges(top, start, stop - start))
+        yield from mapranges.joined(unjoined(top, looks(top), start, stop - start))
 
 
-def ranges(top: Member, start: int, length: int) -> Iterator[MapRange]:
-    """One range for each extent of the window."""
-    for extent, member, depth, filled in merge.refined(merge.extents(top, start=start, length=length)):
-        first, size, kind, device, offset, _, coding, _, _ = extent
-        data = kind == Kind.DATA
-        place = None if offset == NOWHERE or coding else offset
-        whole = coding and member.info.codings[coding - 1].whole
-        yield MapRange(
-            first,
-            size,
-            depth,
-            kind != Kind.ABSENT,
-            not data or not filled,
-            data,
-            bool(whole),
-            place,
-            member.devices[device].path if place is not None else "",
-        )
+def looks(top: Member) -> list[Looks]:
+    """The looks that ranges of this chain have. Those of several windows can be joined if they share these."""
+    return [Looks(member, depth) for depth, member in enumerate(top.members())]
 
 
-def joined(stream: Iterator[MapRange]) -> Iterator[MapRange]:
-    """The same ranges with neighbours that continue one another made one."""
-    held: MapRange | None = None
-    for found in stream:
-        if held is None:
-            held = found
-            continue
-        if held[2:7] == found[2:7] and held.filename == found.filename:
-            here, there = held.offset, found.offset
-            if (here is None and there is None) or (here is not None and there == here + held.length):
-                held = held._replace(length=held.length + found.length)
-                continue
-        yield held
-        held = found
-    if held is not None:
-        yield held
+def unjoined(top: Member, known: list[Looks], start: int, length: int) -> Iterator[Ranges]:
+    """One range for each extent of the window. `known` are the chain's looks."""
+    if top.backing is not None:
+        yield from _looked_into(merge.extents(top, start=start, length=length), known)
+        return
+    for batch in top.session.columns(top.format, top.info, merge.ACTIVE, start, length):
+        if batch.flags:
+            yield from _looked_into(((extent, top, 0) for extent in columns.extents(batch)), known)
+        else:
+            yield mapranges.of_columns(batch, known[0])
+
+
+def _looked_into(extents: Iterator[tuple[Extent, Member, int]], known: list[Looks]) -> Iterator[Ranges]:
+    """One range for each extent, or for each part of one whose file has holes there."""
+    rest = merge.refined(extents)
+    failed = None
+    while failed is None:
+        some: list[tuple[Extent, Looks, bool]] = []
+        try:
+            for extent, _, depth, filled in islice(rest, limits.BATCH):
+                some.append((extent, known[depth], filled))
+        except InstarError as error:  # what was said before is told before
+            failed = error
+        if some:
+            yield mapranges.of_extents(some)
+        elif failed is None:
+            return
+    raise failed

@@ -40,8 +40,8 @@ def measure(
     `size` bytes, and when fully allocated. Raises InstarError, of kind UNSUPPORTED for a format that cannot tell.
     `open_options` are as in info.
     """
-    # How content is compressed changes nothing, and qemu-img does not look at it either.
-    given = {name: text for name, text in (options or {}).items() if name != "compression_type"}
+    # How content is compressed, and what lies below is called, changes nothing; qemu-img does not look at it either.
+    given = {name: text for name, text in (options or {}).items() if name not in ("compression_type", "backing_fmt")}
     order = Order("", target_format, given, settings)
     order.measuring = True
     hidden = settings.as_qemu and target_format not in MEASURED_BY_QEMU

@@ -128,13 +128,12 @@ def _linked(image: Changing, backing: str, format: str | None, settings: Setting
     where = chains.resolve(os.fsencode(backing), image.member.path)
     looking = settings._replace(force_share=True)
     try:
-        with chains.open_chain(where, looking, "info", format=format, whole=False, shallow=True) as found:
-            _refuse_loop(found, image, backing)
-            return describe_backing(found, backing, format)
-    except UsageError:
-        raise
+        found = chains.open_chain(where, looking, "info", format=format, whole=False, shallow=True)
     except InstarError:  # nobody said that it must be readable
         return {"name": os.fsencode(backing), "format": format}
+    with found:
+        _refuse_loop(found, image, backing)
+        return describe_backing(found, backing, format)
 
 
 def _refuse_loop(chain: Member, image: Changing, backing: str) -> None:

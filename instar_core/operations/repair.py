@@ -10,7 +10,8 @@ from instar_core import device as devices
 from instar_core import locks, registry
 from instar_core.device import once_more
 from instar_core.errors import ErrorKind, InstarError
-from instar_core.operations.check import CHECKING, UNREPAIRED_BY_QEMU, examine
+from instar_core.launch import CHECKING
+from instar_core.operations.check import UNREPAIRED_BY_QEMU, examine
 from instar_core.results import CheckReport
 from instar_core.settings import DEFAULTS
 from instar_core.types import Capability, Repair, Role, Severity
@@ -74,6 +75,10 @@ def repair(
     last check, if there was anything to mend. A stop at any point leaves an image that is no worse. Raises InstarError,
     of kind UNSUPPORTED where the format cannot mend.
     """
+    if open_options:
+        from instar_core import chosen
+
+        chosen.require_changeable(path, settings, format, open_options)
     plain = {**(open_options or {}), **CHECKING}
     options = {**plain, "repair": mode}
     opened = settings._replace(force_share=True)  # the one lock is that of the descriptor that is written to

@@ -13,29 +13,43 @@ if TYPE_CHECKING:
     from typing import Final
 
 PORT: Final = "10809"
-SERVER: Final = {"server.path": "path", "server.host": "host", "server.port": "port"}
-"""What stands for the same where the server is described as an object."""
+PLACES: Final = {"unix": ("path",), "inet": ("host", "port")}
+"""What an object that describes a server must have, by its type."""
 PACE: Final = "timeout", "readahead"
 """Options of qemu's curl driver that say how, and not what."""
 
 
 def nbd(given: Mapping[str, str]) -> str:
     """The URI of the export. Raises UsageError, in qemu-img's words."""
-    left = {SERVER.get(key, key): value for key, value in given.items()}
-    kind = left.pop("server.type", None)
+    left = dict(given)
+    if any(key.startswith("server.") for key in left):
+        left.update(_server({key.removeprefix("server."): left.pop(key) for key in given if key.startswith("server.")}))
     export, path, host = quote(left.pop("export", ""), safe=""), left.pop("path", None), left.pop("host", None)
     port = left.pop("port", PORT)
     if path is not None and host is not None:
         raise UsageError("path and host may not be used at the same time")
     if path is None and host is None:
         raise UsageError("NBD server address missing")
-    if kind not in (None, "unix" if path is not None else "inet"):
-        raise UsageError(f"Invalid parameter 'server.type': '{kind}'")
     for key in left:
         raise UsageError(f"Block protocol 'nbd' doesn't support the option '{key}'")
     if path is not None:
         return f"nbd+unix:///{export}?socket={quote(path)}"
     return f"nbd://{f'[{host}]' if ':' in str(host) else host}:{port}/{export}"
+
+
+def _server(given: dict[str, str]) -> dict[str, str]:
+    """The server's place, of an object that describes it. Raises UsageError."""
+    kind = given.pop("type", None)
+    if kind is None:
+        raise UsageError("Parameter 'type' is missing")
+    if kind not in PLACES:
+        raise UsageError(f"Parameter 'type' does not accept value '{kind}'")
+    for key in PLACES[kind]:
+        if key not in given:
+            raise UsageError(f"Parameter '{key}' is missing")
+    for key in given.keys() - PLACES[kind]:
+        raise UsageError(f"Parameter '{key}' is unexpected")
+    return given
 
 
 def _url(driver: str) -> Callable[[Mapping[str, str]], str]:

@@ -62,7 +62,7 @@ PURE = frozenset((
 CORE_PACKAGE = "instar_core"
 CORE_NAMES = (
     "types", "errors", "limits", "hookspecs", "source", "record", "signatures", "codecs", "luks1", "ranges", "taken",
-    "tally", "bits",
+    "tally", "bits", "columns", "lightarray",
 )  # fmt: skip
 CORE = tuple(f"{CORE_PACKAGE}.{name}" for name in CORE_NAMES)
 """Modules of the core that a plugin may import: the contract, and tools made for plugins."""

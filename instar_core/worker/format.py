@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import islice
 
 from instar_core import limits, signatures, wire
 from instar_core.errors import ErrorKind, InstarError, Unusable
@@ -33,11 +34,12 @@ from instar_core.worker import relay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import ModuleType
     from typing import Any, Protocol
 
-    from instar_core.types import Edit, FormatSpec, Geometry, Run, WriteRequest
+    from instar_core.columns import Columns
+    from instar_core.types import Edit, Extent, FormatSpec, Geometry, Run, WriteRequest
 
     class Channel(Protocol):
         """The worker's end of a session."""
@@ -62,6 +64,8 @@ REQUESTS: dict[str, type[WriteRequest]] = {
 }
 INSPECTING = ("instar_core.partitions", "zlib")
 """What is imported where an image is inspected, beside its plugin."""
+ARRAY, COLUMNS = "instar_core.lightarray", "instar_core.columns"
+"""What is imported where tables are read, and where a map may be asked for."""
 EDIT_BYTES = limits.FRAME // 4
 
 
@@ -144,6 +148,8 @@ def load(name: str, value: str, operation: str) -> ModuleType:
 
     Where only one kind of request will be made the operation is write/KIND, for which a plugin may name less.
     """
+    if operation not in ("info", "inspect"):
+        __import__(ARRAY if operation == "check" else COLUMNS)
     spec = specification(name, value)
     __import__(spec.hooks)
     needed = spec.preload.get(operation)
@@ -151,8 +157,6 @@ def load(name: str, value: str, operation: str) -> ModuleType:
         needed = spec.preload.get(operation.partition("/")[0], ())
     for module in (*spec.preload.get("info", ()), *needed):
         __import__(module)
-    if operation in ("map", "check", "convert"):
-        __import__("array")
     return sys.modules[spec.hooks]
 
 
@@ -235,14 +239,18 @@ def answer_map(state: State, channel: Channel, name: str, layer: tuple[str, str]
     extents = relay.call(
         _module(state, name), "instar_map", image=state.image, layer=Layer(*layer), span=Span(start, length)
     )
-    batch = []
-    for extent in extents:
-        batch.append(extent)
-        if len(batch) == limits.BATCH:
-            channel.send(wire.EXTENTS + wire.pack_extents(batch))
-            batch.clear()
-    if batch:
-        channel.send(wire.EXTENTS + wire.pack_extents(batch))
+    from instar_core import columns
+
+    for batch in extents.batches if isinstance(extents, columns.Stream) else _batches(extents):
+        channel.send(wire.EXTENTS + columns.pack(batch))
+
+
+def _batches(extents: Iterable[Extent]) -> Iterator[Columns]:
+    from instar_core import columns
+
+    rest = iter(extents)
+    while batch := list(islice(rest, limits.BATCH)):
+        yield from columns.split(batch)
 
 
 def answer_check(state: State, channel: Channel, name: str) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from instar_core.types import Snapshot
 
 SECTOR: Final = 512
+FILES: Final = "file", "host_device"
+"""What stands for the format where a file is described, and no image in it."""
 
 
 def json(disks: Sequence[DiskInfo], settings: Settings, *, chain: bool) -> str:
@@ -76,8 +78,8 @@ def _object(disk: DiskInfo, settings: Settings) -> dict[str, Any]:
     if image.snapshots:
         made["snapshots"] = [snapshot_object(snapshot) for snapshot in image.snapshots]
     details = specifics(disk, settings)
-    if details:
-        made["format-specific"] = {"type": image.format, "data": details}
+    if details or image.format in FILES:
+        made["format-specific"] = {"type": "file" if image.format in FILES else image.format, "data": details}
     if disk.limits:
         made["limits"] = dict(disk.limits)
     # The children come last, as in qemu: backing-filename-format shares their bucket, and the newer is printed first.

@@ -9,24 +9,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from instar_core.results import MapRange
+    from instar_core.mapranges import Look, Ranges
 
 HEADER = f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File\n"
 TRUTH = ("false", "true")
 
 
-def human(ranges: Iterable[MapRange]) -> Iterator[str]:
+def human(batches: Iterable[Ranges]) -> Iterator[str]:
     """A heading and the ranges that hold data, with the place that they lie at in a file.
 
-    Raises InstarError at the first range whose data has no plain place.
+    Raises InstarError at the first range whose data has no plain place, after those before it.
     """
     yield HEADER
-    for each in ranges:
-        if each.zero or not each.data:
-            continue
-        if each.offset is None:
-            raise InstarError("File contains external, encrypted or compressed clusters.", kind=ErrorKind.UNSUPPORTED)
-        yield f"{_hex(each.start):<16}{_hex(each.length):<16}{_hex(each.offset):<16}{printable(each.filename)}\n"
+    for batch in batches:
+        lines: list[str] = []
+        for start, length, offset, look in zip(batch.starts, batch.lengths, batch.offsets, batch.looks, strict=True):
+            if look.zero or not look.data:
+                continue
+            if not look.placed:
+                yield "".join(lines)
+                raise InstarError(
+                    "File contains external, encrypted or compressed clusters.", kind=ErrorKind.UNSUPPORTED
+                )
+            lines.append(f"{_hex(start):<16}{_hex(length):<16}{_hex(offset):<16}{printable(look.filename)}\n")
+        yield "".join(lines)
 
 
 def _hex(value: int) -> str:
@@ -34,15 +40,28 @@ def _hex(value: int) -> str:
     return f"{value:#x}" if value else "0"
 
 
-def json(ranges: Iterable[MapRange]) -> Iterator[str]:
+def json(batches: Iterable[Ranges]) -> Iterator[str]:
     """A list of all ranges, one on a line."""
+    templates = Templates()
     yield "["
-    before = "{"
-    for start, length, depth, present, zero, data, compressed, offset, _ in ranges:
-        place = "" if offset is None else f', "offset": {offset}'
-        yield (
-            f'{before} "start": {start}, "length": {length}, "depth": {depth}, "present": {TRUTH[present]}, '
-            f'"zero": {TRUTH[zero]}, "data": {TRUTH[data]}, "compressed": {TRUTH[compressed]}{place}}}'
-        )
-        before = ",\n{"
+    before = ""
+    for batch in batches:
+        numbers = [0] * (3 * len(batch))
+        numbers[0::3] = batch.starts
+        numbers[1::3] = batch.lengths
+        numbers[2::3] = batch.offsets
+        yield before + ",\n".join(map(templates.__getitem__, batch.looks)) % tuple(numbers)
+        before = ",\n"
     yield "]\n"
+
+
+class Templates(dict["Look", str]):
+    """How ranges of a look are told, given start, length and place."""
+
+    def __missing__(self, look: Look) -> str:
+        place = ', "offset": %d' if look.placed else "%.0s"  # which takes a place and shows nothing of it
+        made = self[look] = (
+            f'{{ "start": %d, "length": %d, "depth": {look.depth}, "present": {TRUTH[look.present]}, '
+            f'"zero": {TRUTH[look.zero]}, "data": {TRUTH[look.data]}, "compressed": {TRUTH[look.compressed]}{place}}}'
+        )
+        return made

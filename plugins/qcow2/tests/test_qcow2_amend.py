@@ -173,6 +173,19 @@ def test_bitmaps_go_with_version_3_and_leave_no_leaks_unlike_with_qemu_img(tmp_p
     assert "bitmaps" not in details(tmp_path)
 
 
+def test_clusters_that_are_reserved_for_zeros_are_freed_with_version_3_unlike_with_qemu_img(tmp_path):
+    """quirk("amend-frees-zeros")"""
+    image(tmp_path)
+    oracle.io(tmp_path, "write -P 1 0 16k", "write -z 4k 8k")
+    before = oracle.contents(tmp_path)
+    amend(tmp_path, compat="0.10")
+    assert oracle.contents(tmp_path) == before
+    mapped = json.loads(oracle.img(tmp_path, "map", "--output=json", "x"))
+    told = [(each["start"], each["length"], each["present"]) for each in mapped]
+    assert told == [(0, 4096, True), (4096, 8192, False), (12288, 4096, True), (16384, (1 << 20) - 16384, False)]
+    oracle.assert_clean(tmp_path)
+
+
 STOPPED = {
     "downgrade": ("cluster_size=4k", {"compat": "0.10"}),
     "downgrade-backed": ("cluster_size=512", {"compat": "0.10", "size": 2 << 20}),

@@ -231,6 +231,40 @@ def test_growing_to_a_tebibyte_costs_a_few_writes(tmp_path):
     oracle.assert_clean(tmp_path)
 
 
+def level1(folder):
+    """Where the L1 table lies, and its entries."""
+    head = (folder / "x").read_bytes()[36:48]
+    return int.from_bytes(head[4:], "big"), int.from_bytes(head[:4], "big")
+
+
+def test_an_l1_table_grows_where_it_lies_while_its_cluster_has_room_by_one_write(tmp_path):
+    image(tmp_path, "cluster_size=4k", 16 * MIB)
+    oracle.io(tmp_path, "write -P 1 0 300k")
+    before, (place, entries) = oracle.content(tmp_path), level1(tmp_path)
+    planned = resize(tmp_path, 512 * MIB)
+    assert [type(edit) for edit in planned if not isinstance(edit, Barrier)] == [Put]
+    assert level1(tmp_path) == (place, 256) and entries == 8
+    oracle.assert_clean(tmp_path)
+    assert oracle.content(tmp_path)[: len(before)] == before
+    oracle.io(tmp_path, "write -P 2 511M 1M")
+    oracle.assert_clean(tmp_path)
+    resize(tmp_path, 2048 * MIB)
+    assert level1(tmp_path)[0] != place
+    oracle.assert_clean(tmp_path)
+
+
+def test_what_lies_behind_an_l1_table_is_not_taken_for_entries_when_it_grows(tmp_path):
+    image(tmp_path, "cluster_size=4k", 16 * MIB)
+    place, entries = level1(tmp_path)
+    with open(tmp_path / "x", "r+b") as file:
+        file.seek(place + 8 * (entries + 3))
+        file.write(b"\x80" + bytes(5) + b"\x20\0")
+    resize(tmp_path, 64 * MIB)
+    assert level1(tmp_path)[0] != place
+    oracle.assert_clean(tmp_path)
+    assert oracle.content(tmp_path) == bytes(64 * MIB)
+
+
 def test_many_refcount_blocks_are_named_after_the_one_that_counts_them(tmp_path):
     image(tmp_path, "cluster_size=512,refcount_bits=64")
     planned = edits(tmp_path, Resize(2 * MIB, "metadata"))

@@ -47,7 +47,7 @@ KEYSLOTS = (
 )
 
 UNLOCK = "instar_core.luks1.unlock"
-WRITE, SEAL = "instar_qcow2.write", "instar_qcow2.sealing"
+WRITE, MAP, SEAL = "instar_qcow2.write", "instar_qcow2.map", "instar_qcow2.sealing"
 WRITERS = {
     "create": "instar_qcow2.newimage",
     "snapshot": "instar_qcow2.snapshot_edit",
@@ -95,11 +95,11 @@ SPEC = FormatSpec(
         Option("encrypt.key-secret", "str", "ID of secret providing qcow AES key or LUKS passphrase"),
     ),
     preload={
-        "map": ("instar_qcow2.map", UNLOCK),
+        "map": (MAP, UNLOCK),
         "check": ("instar_qcow2.check", UNLOCK),
-        "write": (WRITE, *WRITERS.values(), SEAL, UNLOCK),
-        "write/amend": (WRITE, WRITERS["amend"], SEAL, UNLOCK),
-        **{f"write/{kind}": (WRITE, module, UNLOCK) for kind, module in WRITERS.items() if kind != "amend"},
+        "write": (WRITE, *WRITERS.values(), MAP, SEAL, UNLOCK),
+        "write/amend": (WRITE, WRITERS["amend"], MAP, SEAL, UNLOCK),
+        **{f"write/{kind}": (WRITE, module, MAP, UNLOCK) for kind, module in WRITERS.items() if kind != "amend"},
     },
 )
 """Create options stand in the order in which qemu-img names them in its `Formatting` line."""

@@ -102,8 +102,9 @@ def decided(image: Image, header: Header, request: Amend) -> Wanted:
     if options.get("backing_file") is not None or options.get("backing_fmt") is not None:
         raise FormatError("Cannot amend the backing file")
     data_file = named(header, options.get("data_file"))
-    fields = header_fields(header, request, version)
+    fields = raw_field(header, request)
     bits = width(header, options.get("refcount_bits"), version)
+    fields.update(lazy_field(header, request, version))
     size = options.get("size") or None
     if size is not None and size % SECTOR:
         raise FormatError("The new size must be a multiple of 512")
@@ -126,23 +127,28 @@ def named(header: Header, name: str | None) -> bytes | None:
     return stored
 
 
-def header_fields(header: Header, request: Amend, version: int) -> dict[str, int]:
-    """Feature bits that change. Raises FormatError."""
-    raw, lazy = request.options.get("data_file_raw"), request.options.get("lazy_refcounts")
-    fields = {}
+def raw_field(header: Header, request: Amend) -> dict[str, int]:
+    """The feature bits that change with data_file_raw. Raises FormatError."""
+    raw = request.options.get("data_file_raw")
     is_raw = bool(header.autoclear_features & layout.AUTOCLEAR_DATA_FILE_RAW)
     if raw and not is_raw:
         raise FormatError("data-file-raw cannot be set on existing images")
     if raw is False and is_raw:
-        fields["autoclear_features"] = header.autoclear_features & layout.AUTOCLEAR_BITMAPS
+        return {"autoclear_features": header.autoclear_features & layout.AUTOCLEAR_BITMAPS}
+    return {}
+
+
+def lazy_field(header: Header, request: Amend, version: int) -> dict[str, int]:
+    """The feature bits that change with lazy_refcounts. Raises FormatError."""
+    lazy = request.options.get("lazy_refcounts")
     is_lazy = bool(header.compatible_features & layout.COMPAT_LAZY_REFCOUNTS)
     if lazy and version < 3:
         raise FormatError(
             "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)"
         )
     if lazy is not None and lazy != is_lazy:
-        fields["compatible_features"] = header.compatible_features ^ layout.COMPAT_LAZY_REFCOUNTS
-    return fields
+        return {"compatible_features": header.compatible_features ^ layout.COMPAT_LAZY_REFCOUNTS}
+    return {}
 
 
 def width(header: Header, bits: int | None, version: int) -> int | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from instar_qcow2 import layout
 from instar_qcow2.level2 import entry_runs
+from instar_qcow2.mending import is_allocated
 from instar_qcow2.refcounts import ONE, UnreadableBlockError
 from instar_qcow2.references import LINES
 from instar_qcow2.tablescan import equal_runs
@@ -134,8 +135,6 @@ def _wrong_flags_of(
 def _each(
     header: Header, counts: Counts, where: tuple[int, bytes], run: tuple[int, int, int, int], mending: Mending | None
 ) -> Iterator[WrongFlag]:
-    from instar_qcow2.references import is_allocated
-
     table, data = where
     index, count, entry, step = run
     width = header.l2_entry_size

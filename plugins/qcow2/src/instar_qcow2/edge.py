@@ -81,16 +81,25 @@ class Edge:
             self.words[index] = 0
 
     def move(self, tables: int) -> None:
-        """The L1 table has room for so many tables; where it has not, it gets a new place. Raises FormatError."""
+        """The L1 table has so many entries, at a new place where its cluster has no room. Raises FormatError."""
         header, clusters = self._header, self._clusters
         if tables <= self.l1_size:
             return
         if 8 * tables > limits.L1_TABLE:
             raise FormatError("Failed to grow the L1 table: File too large", kind=ErrorKind.LIMIT)
-        self.words.frombytes(bytes(8 * (tables - self.l1_size)))
-        self.l1_offset = clusters.take(ceil_div(8 * tables, header.cluster_size))
-        clusters.refer_bytes(header.l1_table_offset, 8 * self.l1_size, -1)
+        more = bytes(8 * (tables - self.l1_size))
+        self.words.frombytes(more)
+        if self._has_room(len(more)):
+            self._old_l1.frombytes(more)
+        else:
+            self.l1_offset = clusters.take(ceil_div(8 * tables, header.cluster_size))
+            clusters.refer_bytes(header.l1_table_offset, 8 * self.l1_size, -1)
         self.l1_size = tables
+
+    def _has_room(self, more: int) -> bool:
+        """Whether so many bytes behind the L1 table are in its last cluster, which is its alone, and zeros."""
+        end = self._header.l1_table_offset + 8 * self.l1_size
+        return more <= -end % self._header.cluster_size and not any(self._source.read(end, more, pad=True))
 
     def fill(self, first: int, end: int, filling: Filling) -> None:
         """The clusters from `first` to before `end` have these entries."""

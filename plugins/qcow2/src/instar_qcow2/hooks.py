@@ -44,7 +44,7 @@ def instar_info(image: Image) -> ImageInfo:
 
 
 @hookimpl
-def instar_map(image: Image, layer: Layer, span: Span) -> Iterator[Extent]:
+def instar_map(image: Image, layer: Layer, span: Span) -> Iterable[Extent]:
     """See instar_qcow2.map."""
     from instar_qcow2.map import map_
 

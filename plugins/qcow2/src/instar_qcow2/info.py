@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from instar_core.errors import ErrorKind, FormatError
 from instar_core.types import Bitmap, Coding, ImageInfo, Reference, Role
 from instar_qcow2 import layout
 from instar_qcow2.bitmaps import bitmaps_of
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 COMPRESSION = {layout.COMPRESSION_ZLIB: ("zlib", "deflate-12"), layout.COMPRESSION_ZSTD: ("zstd", "zstd")}
 """Compression types: qemu's name, and that of the coding."""
+METHODS = {layout.CRYPT_AES: "aes", layout.CRYPT_LUKS: "luks"}
+"""Encryption methods, as the option that opens an image has them."""
 
 
 def info(image: Image) -> ImageInfo:
@@ -25,6 +28,7 @@ def info(image: Image) -> ImageInfo:
     source = image.main
     checking = bool(image.options.get("check"))
     header = read_header(source, checking=checking)
+    _require_method(header, image.options.get("encrypt.format"))
     snapshots = () if checking else tuple(entry.snapshot for entry in snapshot_entries(source, header))
     bitmaps = bitmaps_of(source, header)
     return ImageInfo(
@@ -41,6 +45,17 @@ def info(image: Image) -> ImageInfo:
         details=_details(source, header, bitmaps),
         extra=_extra(header),
     )
+
+
+def _require_method(header: Header, declared: str | None) -> None:
+    """Raises FormatError where the image is not encrypted as the caller says."""
+    method = METHODS.get(header.crypt_method)
+    if declared in (None, method):
+        return
+    told = f"Header reported '{method}' encryption format but options specify '{declared}'"
+    if method is None:
+        told = f"No encryption in image header, but options specified format '{declared}'"
+    raise FormatError(told, kind=ErrorKind.USAGE)
 
 
 def _codings(source: Source, header: Header) -> tuple[Coding, ...]:

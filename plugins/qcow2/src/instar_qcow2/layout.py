@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from struct import Struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from instar_qcow2.header import Header
+
 MAGIC = b"QFI\xfb"
 
 HEADER_V2 = Struct(">4sIQIIQIIQQIIQ")
@@ -78,9 +82,21 @@ BITMAP_TABLE_OFFSET_MASK = 0x00FFFFFFFFFFFE00
 SUBCLUSTERS = 32
 """Subclusters of a cluster when extended L2 entries are in use."""
 
+U64 = (1 << 64) - 1
+ALL = (1 << SUBCLUSTERS) - 1
+"""A bit for each subcluster."""
+
 MIN_CLUSTER_BITS, MAX_CLUSTER_BITS = 9, 21
 
 
 def compressed_field_bits(cluster_bits: int) -> int:
     """Width of the host-offset field of a compressed cluster descriptor: 62 - (cluster_bits - 8)."""
     return 62 - (cluster_bits - 8)
+
+
+def compressed_place(header: Header, entry: int) -> tuple[int, int]:
+    """(offset, most bytes stored) of a compressed cluster: up to the end of its last 512-byte sector."""
+    bits = compressed_field_bits(header.cluster_bits)
+    offset = entry & (1 << bits) - 1
+    sectors = (entry & COMPRESSED - 1) >> bits
+    return offset, (sectors + 1) * 512 - offset % 512

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from array import array
 from itertools import compress
 
 from instar_core.errors import ErrorKind, FormatError
+from instar_core.lightarray import array
 from instar_core.source import arithmetic_runs, join
 from instar_qcow2 import layout, limits
 from instar_qcow2.tablescan import equal_runs

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
+from instar_core.columns import Stream
 from instar_core.errors import ErrorKind, FormatError
+from instar_core.source import arithmetic_runs, join
 from instar_core.types import NOWHERE, Extent, Flag, Kind, Layer, LayerKind, Span
 from instar_qcow2 import layout, limits
 from instar_qcow2.bitmap_map import bitmap_extents
 from instar_qcow2.errors import corrupt, hexadecimal
+from instar_qcow2.fragments import Fragments, fragments
 from instar_qcow2.header import read_header, table_fits
+from instar_qcow2.layout import ALL, U64, compressed_place
 from instar_qcow2.refcounts import looks_preallocated
+from instar_qcow2.rows import Rows
 from instar_qcow2.snapshots import find_snapshot
 from instar_qcow2.tablescan import equal_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from instar_core.source import Image, Source
     from instar_qcow2.header import Header
+    from instar_qcow2.rows import Piece
 
-    Piece = tuple[int, int, int, int, int]
-    """start, length, kind, offset, stored (0 unless compressed)"""
-
-U64 = (1 << 64) - 1
-ALL = (1 << layout.SUBCLUSTERS) - 1
 ALL_DATA = ALL
 ALL_ZERO = ALL << layout.SUBCLUSTERS
 WHOLE = {0: Kind.ABSENT, ALL_DATA: Kind.DATA, ALL_ZERO: Kind.ZERO}
@@ -32,7 +35,7 @@ CIPHER = 2
 """Number of the coding that an encrypted image's content has: see info."""
 
 
-def map_(image: Image, layer: Layer, span: Span) -> Iterator[Extent]:
+def map_(image: Image, layer: Layer, span: Span) -> Iterable[Extent]:
     """Extents that cover the span, as long as they can be.
 
     Unallocated subclusters of an allocated cluster are ABSENT with the place that is reserved for them. Data lies in
@@ -52,15 +55,9 @@ def map_(image: Image, layer: Layer, span: Span) -> Iterator[Extent]:
     device = 1 if header.data_file else 0
     flags = Flag.REFINE if looks_preallocated(source, header) else 0
     pieces = l1_pieces(source, header, l1_offset, l1_size, span)
-    if header.crypt_method != layout.CRYPT_NONE:
-        return encrypted(clipped(placeless(pieces), span, header.cluster_size, device, 0))
-    return clipped(pieces, span, header.cluster_size, device, flags)
-
-
-def placeless(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """The same pieces without the places that are only reserved: as they are, these decrypt to no zeros."""
-    for piece in pieces:
-        yield piece if piece[2] == Kind.DATA else (piece[0], piece[1], piece[2], NOWHERE, 0)
+    if header.crypt_method != layout.CRYPT_NONE:  # a place that is only reserved decrypts to no zeros
+        return encrypted(iter(Stream(Rows(span, device, 0, placeless=True).batches(pieces))))
+    return Stream(Rows(span, device, flags).batches(pieces))
 
 
 def encrypted(extents: Iterator[Extent]) -> Iterator[Extent]:
@@ -77,37 +74,7 @@ def encrypted(extents: Iterator[Extent]) -> Iterator[Extent]:
             start, offset = start + some, offset + some
 
 
-def clipped(pieces: Iterator[Piece], span: Span, unit: int, device: int, flags: int) -> Iterator[Extent]:
-    """Extents within the span made of pieces that ascend and cover it; neighbours that continue one another are one."""
-    end = span.start + span.length
-    new = tuple.__new__  # fragmented images have millions of extents: calling the class costs thrice as much
-
-    def extent(start: int, length: int, kind: int, offset: int, stored: int) -> Extent:
-        begin = max(start, span.start)
-        length = min(start + length, end) - begin
-        if stored:
-            return new(Extent, (begin, length, kind, 0, offset, stored, 1, begin - start, 0))
-        where = device if offset >= 0 else 0
-        at = offset + begin - start if offset >= 0 else NOWHERE
-        return new(Extent, (begin, length, kind, where, at, 0, 0, 0, flags if kind == Kind.DATA else 0))
-
-    at, total, what, where, held = 0, 0, -1, NOWHERE, 0
-    for start, length, kind, offset, stored in pieces:
-        if start + length <= span.start:
-            continue
-        if start >= end:
-            break
-        if kind == what and not stored and not held and offset == (where if where < 0 else where + total):
-            total += length
-            continue
-        if total:
-            yield extent(at, total, what, where, held)
-        at, total, what, where, held = start, length, kind, offset, stored
-    if total:
-        yield extent(at, total, what, where, held)
-
-
-def l1_pieces(source: Source, header: Header, l1_offset: int, l1_size: int, span: Span) -> Iterator[Piece]:
+def l1_pieces(source: Source, header: Header, l1_offset: int, l1_size: int, span: Span) -> Iterator[Piece | Fragments]:
     """Pieces of whole clusters that cover the span."""
     if not span.length:
         return
@@ -139,7 +106,9 @@ def _check_l1(header: Header, entry: int, number: int, where: int) -> None:
         raise corrupt(f"L1 entry {entry:#x} has reserved bits set (L1 index: {hexadecimal(number)})", where)
 
 
-def l2_pieces(source: Source, header: Header, table: int, entries: tuple[int, int], base: int) -> Iterator[Piece]:
+def l2_pieces(
+    source: Source, header: Header, table: int, entries: tuple[int, int], base: int
+) -> Iterator[Piece | Fragments]:
     """Pieces of the L2 entries from the first up to the second of `entries`; entry 0 of the table maps `base`."""
     low, high = entries
     size, bits, width = header.cluster_size, header.cluster_bits, header.l2_entry_size
@@ -149,7 +118,15 @@ def l2_pieces(source: Source, header: Header, table: int, entries: tuple[int, in
     stride = size << shift
     data_file = header.data_file
     compressed = layout.COMPRESSED << shift
-    for index, count, first, step in source.runs(table + width * low, high - low, width, stride, mask=mask, pad=True):
+    data = source.read(table + width * low, width * (high - low), pad=True)
+    runs = arithmetic_runs(data, high - low, width, stride, mask, "big")
+    head = next(runs)
+    if head[1] < high - low and not shift and not data_file:
+        found = fragments(header, data, base + (low << bits))
+        if found is not None:
+            yield found
+            return
+    for index, count, first, step in join(chain((head,), runs), stride):
         start = base + (low + index << bits)
         if not first and not step:
             yield start, count << bits, Kind.ABSENT, NOWHERE, 0
@@ -241,14 +218,6 @@ def subcluster_pieces(bitmap: int, offset: int, start: int, size: int) -> Iterat
             kind = Kind.DATA
         skip = number * unit
         yield start + skip, unit, kind, offset + skip if offset >= 0 else NOWHERE, 0
-
-
-def compressed_place(header: Header, entry: int) -> tuple[int, int]:
-    """(offset, most bytes stored) of a compressed cluster: up to the end of its last 512-byte sector."""
-    bits = layout.compressed_field_bits(header.cluster_bits)
-    offset = entry & (1 << bits) - 1
-    sectors = (entry & layout.COMPRESSED - 1) >> bits
-    return offset, (sectors + 1) * 512 - offset % 512
 
 
 def _bad(header: Header, message: str, place: tuple[int, int]) -> FormatError:

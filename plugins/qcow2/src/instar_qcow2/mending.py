@@ -7,13 +7,11 @@ Source: docs/interop/qcow2.txt of QEMU, "Cluster mapping" and "Extended L2 Entri
 from __future__ import annotations
 
 from instar_qcow2 import layout
-from instar_qcow2.map import ALL, compressed_place
+from instar_qcow2.layout import ALL, U64, compressed_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from instar_qcow2.header import Header
-
-U64 = (1 << 64) - 1
 
 
 class Mending:
@@ -77,3 +75,10 @@ class Mending:
     def _unplaced(self, entry: int, bitmap: int) -> tuple[int, int]:
         """The entry without a host cluster: only what reads as zeros, and what is not there, is left of it."""
         return entry & ~(layout.COPIED | layout.OFFSET_MASK), bitmap
+
+
+def is_allocated(header: Header, entry: int) -> bool:
+    """Whether a standard L2 entry has a host cluster; in a data file that may be the one at 0."""
+    if entry & layout.OFFSET_MASK:
+        return True
+    return bool(header.data_file and entry & layout.COPIED) and not (entry & layout.ZERO and not header.extended_l2)

@@ -122,6 +122,8 @@ def plan_image(request: Create) -> Plan:
     cluster_bits = _cluster_bits(options.get("cluster_size"), extended)
     if backing_file and preallocation != "off" and not extended:
         raise FormatError("Backing file and preallocation can only be used at the same time if extended_l2 is on")
+    if backing_format and not backing_file:
+        raise FormatError("Backing format cannot be used without backing file")
     lazy = bool(options.get("lazy_refcounts"))
     if lazy and version < 3:
         raise FormatError(f"Lazy refcounts only supported {V3}")

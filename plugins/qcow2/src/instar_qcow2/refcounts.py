@@ -21,6 +21,9 @@ KEPT = 32 * MIB
 NAMED = 1 << 17
 """Refcount blocks kept by number."""
 
+TOGETHER = 16
+"""Most refcount blocks that are put together to be looked up in."""
+
 ONE = bytes([1])
 
 
@@ -81,6 +84,25 @@ class Refcounts:
             first += some
             count -= some
         return True
+
+    def ones(self, clusters: list[int], *, none: bool = False) -> bool:
+        """Whether each of these clusters has refcount 1, or with `none` none has. False also where that cannot be read,
+        be it for others."""
+        if not clusters:
+            return True
+        per = self.per_block
+        first, last = min(clusters) // per, max(clusters) // per
+        try:
+            if last - first < TOGETHER:
+                empty = bytes(per)
+                counts = b"".join([self.block(index) or empty for index in range(first, last + 1)])
+                base = first * per
+                found = bytes([counts[cluster - base] for cluster in clusters])
+            else:
+                found = bytes([min(self[cluster], MANY) for cluster in clusters])
+        except UnreadableBlockError:
+            return False
+        return ONE not in found if none else found.count(ONE) == len(found)
 
     def block(self, index: int) -> bytes | None:
         """The refcounts of a block, narrowed to bytes (see narrow_table); None if there is none: all 0."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from instar_core.errors import ErrorKind, FormatError
+from instar_core.source import arithmetic_runs, join
 from instar_core.tally import ReferenceTally
 from instar_core.types import Finding, Severity
 from instar_qcow2 import layout
-from instar_qcow2.map import ALL, U64, compressed_place
-from instar_qcow2.mending import Mending
+from instar_qcow2.layout import ALL, U64, compressed_place
+from instar_qcow2.mending import Mending, is_allocated
 from instar_qcow2.refcounts import UnreadableBlockError
+from instar_qcow2.scattered import ClusterTally, scattered
 from instar_qcow2.tablescan import equal_runs
 
 TYPE_CHECKING = False
@@ -18,13 +22,12 @@ if TYPE_CHECKING:
     from instar_core.source import Source
     from instar_qcow2.header import Header
     from instar_qcow2.refcounts import Refcounts
+    from instar_qcow2.scattered import Scattered
 
 WIDEN = (
     "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the "
     "image cannot be opened for writing"
 )
-
-
 FAR = (
     "ERROR: counting reference for region exceeding the end of the file by one cluster or more: "
     "offset 0x{offset:x} size 0x{size:x}"
@@ -102,7 +105,7 @@ class References:
         self.mendable = False
         self.overflowed: set[int] = set()
         self.tables = ReferenceTally(TABLES)
-        self.tally = ReferenceTally((1 << header.refcount_bits) - 1)
+        self.tally = ClusterTally((1 << header.refcount_bits) - 1)
         self.clusters = -(-source.size >> header.cluster_bits)
         self.allocated = self.fragmented = self.compressed = 0
         self.doubtful: list[int] = []
@@ -116,9 +119,12 @@ class References:
             return (corruption(FAR.format(offset=offset, size=size)),)
         first, last = offset >> bits, offset + size - 1 >> bits
         self.clusters = max(self.clusters, last + 1)
-        full = self.tally.add(first, last - first + 1)
+        return self._overflow(self.tally.add(first, last - first + 1))
+
+    def _overflow(self, full: list[int]) -> Sequence[Finding]:
         if not full:
             return ()
+        bits = self.header.cluster_bits
         if len(self.overflowed) < OVERFLOWED:
             self.overflowed.update(full[:OVERFLOWED])
         return [
@@ -210,7 +216,15 @@ class References:
         sure = active
         mends: bool | None = None
         plain_compressed = -1 if header.data_file else layout.COMPRESSED
-        for index, count, first, step in self._source.runs(table, header.l2_entries, width, stride, pad=True):
+        data = self._source.read(table, size, pad=True)
+        runs = arithmetic_runs(data, header.l2_entries, width, stride, (1 << 8 * width) - 1, "big")
+        head = next(runs)
+        if head[1] < header.l2_entries and not shift and not header.data_file:
+            found = scattered(header, data, self._end)
+            if found is not None:
+                yield from self._add_scattered(found, number, active)
+                return
+        for index, count, first, step in join(chain((head,), runs), stride):
             entry, final = first >> shift, first + step * (count - 1) >> shift
             bitmap = first & U64 if shift else 0
             if not step and entry in (0, layout.ZERO) and not bitmap & ALL:
@@ -258,6 +272,17 @@ class References:
                 yield from self._count(entry, bitmap)
         if active and not sure:
             self.doubtful.append(number)
+
+    def _add_scattered(self, found: Scattered, number: int, active: bool) -> Iterator[Finding]:
+        if not found.clusters:
+            return
+        if active:
+            self.allocated += len(found.clusters)
+            self.fragmented += found.fragmented()
+            if not (self._refcounts.ones(found.copied) and self._refcounts.ones(found.others, none=True)):
+                self.doubtful.append(number)
+        self.clusters = max(self.clusters, max(found.clusters) + 1)
+        yield from self._overflow(self.tally.add_each(found.clusters))
 
     def _tell(self, entry: int, bitmap: int, expected: int) -> int:
         """Count an entry of the active disk; where the next one must lie not to be fragmented (0: anywhere)."""
@@ -373,10 +398,3 @@ def far(offset: int, size: int, mends: bool, repairable: bool) -> Finding:
     """The finding of a reference to what lies past the end of the file."""
     text = FAR.format(offset=offset, size=size)
     return corruption(repairing(text) if mends else text, repairable=repairable)
-
-
-def is_allocated(header: Header, entry: int) -> bool:
-    """Whether a standard L2 entry has a host cluster; in a data file that may be the one at 0."""
-    if entry & layout.OFFSET_MASK:
-        return True
-    return bool(header.data_file and entry & layout.COPIED) and not (entry & layout.ZERO and not header.extended_l2)

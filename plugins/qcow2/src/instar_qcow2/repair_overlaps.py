@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from instar_core.types import Barrier, Put
 from instar_qcow2 import layout
-from instar_qcow2.map import compressed_place
+from instar_qcow2.layout import compressed_place
 from instar_qcow2.repair_refcounts import Free, room
 from instar_qcow2.tablescan import equal_runs
 
