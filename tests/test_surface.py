@@ -303,6 +303,7 @@ def test_a_source_that_cannot_be_opened_is_told_before_a_wrong_target(instar: Ca
 
 
 def test_a_source_is_opened_before_the_description_of_the_next_is_read(disk: Path, instar: Call) -> None:
+    pytest.importorskip("instar_qcow2", reason="instar-qcow2 is not installed")
     wrong, right = "driver=qcow2,file.filename=d.raw", "driver=raw,file.filename=d.raw"
     for words in (
         ("convert", "--image-opts", wrong, "foo=1", "x"), ("convert", "--image-opts", wrong, right, "x"),

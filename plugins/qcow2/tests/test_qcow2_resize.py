@@ -10,7 +10,7 @@ import pytest
 
 from instar_core.errors import FormatError
 from instar_core.testing.beside import beside
-from instar_core.types import Barrier, Put, Reserve, Resize, Truncate
+from instar_core.types import Barrier, Punch, Put, Reserve, Resize, Truncate
 
 load = beside(__file__)
 executor, oracle, cuts = load("qcow2_executor"), load("qcow2_oracle"), load("qcow2_cuts")
@@ -229,6 +229,17 @@ def test_growing_to_a_tebibyte_costs_a_few_writes(tmp_path):
     planned = resize(tmp_path, 1 << 40)
     assert [type(edit) for edit in planned if not isinstance(edit, (Barrier, Truncate))].count(Put) <= 4
     oracle.assert_clean(tmp_path)
+
+
+def test_what_a_smaller_file_does_not_have_any_more_is_not_given_up_first(tmp_path):
+    image(tmp_path, "cluster_size=64k", 8 * MIB)
+    oracle.io(tmp_path, "write -P 2 6M 1M", "write -P 1 0 1M", "write -P 3 7M 1M")
+    planned = resize(tmp_path, 2 * MIB)
+    end = next(edit.size for edit in planned if isinstance(edit, Truncate))
+    assert all(edit.offset + edit.length <= end for edit in planned if isinstance(edit, Punch))
+    assert (tmp_path / "x").stat().st_size == end < 4 * MIB
+    oracle.assert_clean(tmp_path)
+    assert oracle.content(tmp_path) == b"\1" * MIB + bytes(MIB)
 
 
 def level1(folder):

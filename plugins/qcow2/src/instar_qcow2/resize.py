@@ -73,7 +73,7 @@ def shrink(image: Image, header: Header, size: int) -> Iterator[Edit]:
     if header.data_file:
         yield Truncate(size, 1)
     yield Barrier()
-    yield from settling.fall()
+    yield from settling.fall(before_cut=True)
     yield from settling.cut()
     yield Barrier()
 

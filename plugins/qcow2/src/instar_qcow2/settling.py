@@ -76,13 +76,18 @@ class Settling:
                 yield Put(self._header.refcount_table_offset + 8 * number, clusters.places[number].to_bytes(8, "big"))
             yield Barrier()
 
-    def fall(self) -> Iterator[Edit]:
-        """What nothing refers to any more is free. The change must be on stable storage."""
+    def fall(self, *, before_cut: bool = False) -> Iterator[Edit]:
+        """What nothing refers to any more is free. The change must be on stable storage.
+
+        What `cut` takes away at the end of the file need not be given up first.
+        """
         clusters = self._clusters
         for number in sorted(clusters.dirty - self._fresh):
             yield from self._moved(number, clusters.encode_raised(number), clusters.encode(number))
+        stop = clusters.used() << self._header.cluster_bits if before_cut else self._size
         for offset, length in clusters.freed():
-            yield Punch(offset, length)
+            if offset < stop:
+                yield Punch(offset, min(length, stop - offset))
 
     def cut(self) -> Iterator[Edit]:
         """Refcount blocks that count nothing are gone, and the file ends behind the last cluster in use."""
