@@ -15,7 +15,7 @@ from instar_qcow2.counters import bytes_of, decoded, encoded, widened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from instar_core.source import Source
     from instar_qcow2.header import Header
@@ -202,9 +202,15 @@ class HostClusters:
             part[own] = 0
         return _blank(part)
 
-    def used(self) -> int:
-        """Number of the first cluster from which on all refcounts are 0."""
-        return self._used()
+    def used(self, without: Sequence[int] = ()) -> int:
+        """Number of the first cluster from which on all refcounts are 0, or would be if these clusters were free."""
+        held = {cluster: self._counts[cluster] for cluster in without if cluster < len(self._counts)}
+        for cluster in held:
+            self._counts[cluster] = 0
+        end = self._used()
+        for cluster, count in held.items():
+            self._counts[cluster] = count
+        return end
 
     def freed(self) -> Iterator[tuple[int, int]]:
         """(offset, length) of what was in use before the changes and is not any more, ascending."""

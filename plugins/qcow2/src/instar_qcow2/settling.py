@@ -84,7 +84,10 @@ class Settling:
         clusters = self._clusters
         for number in sorted(clusters.dirty - self._fresh):
             yield from self._moved(number, clusters.encode_raised(number), clusters.encode(number))
-        stop = clusters.used() << self._header.cluster_bits if before_cut else self._size
+        stop = self._size
+        if before_cut:
+            bits = self._header.cluster_bits
+            stop = clusters.used([place >> bits for place in self._empty().values()]) << bits
         for offset, length in clusters.freed():
             if offset < stop:
                 yield Punch(offset, min(length, stop - offset))
@@ -93,7 +96,7 @@ class Settling:
         """Refcount blocks that count nothing are gone, and the file ends behind the last cluster in use."""
         header, clusters = self._header, self._clusters
         offset = header.refcount_table_offset if self.table is None else self.table[0]
-        empty = {n: place for n, place in enumerate(clusters.places) if place and clusters.counts_only(n, place)}
+        empty = self._empty()
         if empty:
             yield Barrier()
             for number in empty:
@@ -111,6 +114,11 @@ class Settling:
         if end < self._size:
             yield Barrier()
             yield Truncate(end)
+
+    def _empty(self) -> dict[int, int]:
+        """Refcount blocks that count nothing but themselves: their places by number."""
+        clusters = self._clusters
+        return {n: place for n, place in enumerate(clusters.places) if place and clusters.counts_only(n, place)}
 
     def _moved(self, number: int, before: bytes, after: bytes) -> Iterator[Put]:
         yield from differing(self._clusters.places[number], before, after)
