@@ -183,7 +183,8 @@ def test_the_overlay_is_emptied_only_when_the_base_is_on_stable_storage(
 
     before = content("c")
     with monkeypatch.context() as patch:
-        for name, told in (("pwrite", "write"), ("ftruncate", "write"), ("fdatasync", "flush")):
+        writing = [(name, "write") for name in ("pwrite", "pwritev", "ftruncate")]
+        for name, told in (*writing, ("fdatasync", "flush")):
             watched(patch, name, told)
         assert instar("commit", "c") == DONE
     last = max(number for number, act in enumerate(story) if act == "write b")

@@ -236,12 +236,14 @@ def test_a_change_that_the_recorder_does_not_hear_is_noticed(tmp_path):
     with Recorder([str(path)]) as recorder:
         descriptor = os.open(path, os.O_RDWR)
         os.pwrite(descriptor, b"heard", 10)
+        os.pwritev(descriptor, [b"this", b"too"], 600)
         os.fdatasync(descriptor)
         recorder.verify()
         os.lseek(descriptor, 100, os.SEEK_SET)
         os.write(descriptor, b"not heard")
         os.close(descriptor)
-    assert [step.what for step in recorder.steps] == ["write", "sync"]
+    heard = [(step.what, step.data) for step in recorder.steps]
+    assert heard == [("write", b"heard"), ("write", b"thistoo"), ("sync", b"")]
     assert load(str(path)).read(10, 5) == b"heard"
     with pytest.raises(AssertionError, match="does not hear"):
         recorder.verify()

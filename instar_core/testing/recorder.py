@@ -72,6 +72,7 @@ class Recorder:
     def __enter__(self) -> Recorder:
         for module, name, wrapper in (
             (os, "pwrite", self._pwrite),
+            (os, "pwritev", self._pwritev),
             (os, "ftruncate", self._ftruncate),
             (os, "posix_fallocate", self._allocate),
             (os, "copy_file_range", self._copy),
@@ -126,6 +127,15 @@ class Recorder:
             return done
 
         return pwrite
+
+    def _pwritev(self, real: Callable[..., int]) -> Callable[..., int]:
+        def pwritev(descriptor: int, buffers: Sequence[Any], offset: int, *flags: int) -> int:
+            step = self._heard(descriptor, "write", offset, b"".join(buffers))
+            done = real(descriptor, buffers, offset, *flags)
+            self._note(step and step._replace(data=step.data[:done]))
+            return done
+
+        return pwritev
 
     def _ftruncate(self, real: Callable[[int, int], None]) -> Callable[[int, int], None]:
         def ftruncate(descriptor: int, size: int) -> None:
