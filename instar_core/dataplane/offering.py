@@ -104,7 +104,7 @@ class Offering:
         else:
             depth = max(1, min(DEPTH, READY // self.buffers.size))
             after = ALONE if self.threads else 1 << 62
-            stream = plain(ahead(loads, depth, after=after, stay=lambda load: load.coded))
+            stream = plain(ahead(loads, depth, after=after))
         try:
             for batch in stream:
                 runs: list[Run] = []
