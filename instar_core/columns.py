@@ -196,18 +196,23 @@ def unpack(body: bytes) -> Columns:
     return Columns(number, start, *columns)
 
 
+def kinds(columns: Columns) -> bytes:
+    """The kind of each extent. Raises ValueError where one is no byte."""
+    kind = columns.kind
+    return bytes((kind,)) * columns.number if isinstance(kind, int) else bytes(kind)
+
+
 def codes(columns: Columns) -> bytes:
     """For each extent a number of its kind and whether it has a place: the kind, and NOWHERE_BIT where it has none.
 
     The extents have passed the door, so that data has a place.
     """
-    number, kind, offset = columns.number, columns.kind, columns.offset
-    kinds = bytes((kind,)) * number if isinstance(kind, int) else bytes(kind)
+    plain, offset = kinds(columns), columns.offset
     if isinstance(offset, int):
-        return kinds.translate(PLACELESS) if offset < 0 else kinds
-    others = number - kinds.count(Kind.DATA)
+        return plain.translate(PLACELESS) if offset < 0 else plain
+    others = columns.number - plain.count(Kind.DATA)
     if not others:
-        return kinds
+        return plain
     if offset.count(NOWHERE) == others:
-        return kinds.translate(OTHERS_PLACELESS)
-    return bytes([kind | NOWHERE_BIT if offset < 0 else kind for kind, offset in zip(kinds, offset, strict=True)])
+        return plain.translate(OTHERS_PLACELESS)
+    return bytes([kind | NOWHERE_BIT if offset < 0 else kind for kind, offset in zip(plain, offset, strict=True)])

@@ -9,7 +9,7 @@ from _operator import add
 from itertools import compress
 
 from instar_core import limits
-from instar_core.columns import IS_DATA, each, extents, gap, of
+from instar_core.columns import IS_DATA, each, extents, gap, kinds, of
 from instar_core.errors import ContractViolation, ErrorKind, FormatError, InstarError
 from instar_core.types import NOWHERE, Extent, Kind
 
@@ -69,13 +69,13 @@ def _reach(batch: Columns) -> int | None:
 
 def _sound(batch: Columns, info: ImageInfo, sizes: Sequence[int]) -> bool:
     """Whether all extents are known to be plain and to lie where they may; if not, some may still be right."""
-    number, _, length, kind, device, offset, stored, coding, skip, _ = batch
+    number, _, length, _, device, offset, stored, coding, skip, _ = batch
     if stored != 0 or coding != 0 or skip != 0 or not isinstance(device, int) or device >= len(sizes):
         return False
-    kinds = bytes((kind,)) * number if isinstance(kind, int) else bytes(kind)
-    if kinds.translate(None, KINDS):
+    told = kinds(batch)
+    if told.translate(None, KINDS):
         return False
-    data = kinds.translate(IS_DATA)
+    data = told.translate(IS_DATA)
     if isinstance(offset, int):
         offset = (offset,) * number
     if min(offset) < NOWHERE:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from instar_core.dataplane.buffers import Buffers
 from instar_core.dataplane.coding import CodecPool
-from instar_core.dataplane.loading import Loader
-from instar_core.dataplane.readahead import ahead
-from instar_core.dataplane.refine import covering
-from instar_core.dataplane.sparse import GRAIN, ZEROS, is_zero
+from instar_core.dataplane.content import blocks
+from instar_core.dataplane.sparse import ZEROS, is_zero
 from instar_core.errors import Cancelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
-    from instar_core.dataplane.buffers import Buffer
     from instar_core.dataplane.plans import Block
     from instar_core.piece import Piece
 
 BLOCK = 1 << 20
 DEPTH = 4
-"""Loads of each disk that are ready to be compared."""
-ALONE = 8
-"""Loads made before threads are started to read ahead: small disks do without."""
+"""Buffers of each disk that are ready to be compared."""
 SECTOR = 512
 
 
@@ -44,8 +38,11 @@ def compare(
     end = max(sizes)
     # A pool for each: two threads read.
     with CodecPool(sandbox, guarded=guarded) as pool, CodecPool(sandbox, guarded=guarded) as further:
-        streams = _Stream(first, pool, end), _Stream(second, further, end)
-        one, other = streams
+        streams = (
+            blocks(first, pool, BLOCK, 0, end, depth=DEPTH),
+            blocks(second, further, BLOCK, 0, end, depth=DEPTH),
+        )
+        one, other = _Stream(streams[0]), _Stream(streams[1])
         try:
             at = 0
             while at < end:
@@ -66,34 +63,17 @@ def compare(
 
 
 class _Stream:
-    """The block at a place, read ahead of need."""
+    """The block at a place, from a stream of blocks that ascend."""
 
-    def __init__(self, pieces: Iterator[Piece], pool: CodecPool, end: int) -> None:
-        self._buffers = Buffers(BLOCK)
-        loads = Loader(self._buffers, pool, align=GRAIN).loads(covering(pieces, 0, end), 0)
-        self._batches = ahead(loads, DEPTH, after=ALONE, stay=lambda load: load.coded)
-        self._blocks = self._each()
+    def __init__(self, stream: Generator[Block, None, None]) -> None:
+        self._stream = stream
         self._block: Block | None = None
 
     def at(self, place: int) -> Block:
         """The block that holds `place`, which never goes back."""
         while self._block is None or self._block.start + self._block.length <= place:
-            self._block = next(self._blocks)
+            self._block = next(self._stream)
         return self._block
-
-    def close(self) -> None:
-        """Nothing is read any more."""
-        self._batches.close()
-
-    def _each(self) -> Iterator[Block]:
-        """All blocks; the buffer of one holds its content until the next is asked for."""
-        used: Buffer | None = None
-        for batch in self._batches:
-            for load in batch:
-                if used is not None:
-                    self._buffers.give(used)
-                used = load.buffer
-                yield from load.blocks
 
 
 def _differ(one: Block, other: Block, start: int, length: int) -> int:

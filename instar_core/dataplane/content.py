@@ -7,6 +7,7 @@ from instar_core.dataplane.coding import CodecPool
 from instar_core.dataplane.decoding import Decoding
 from instar_core.dataplane.loading import Loader
 from instar_core.dataplane.positional import read_into
+from instar_core.dataplane.readahead import ahead
 from instar_core.dataplane.refine import covering
 from instar_core.dataplane.sparse import GRAIN
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from instar_core.dataplane.plans import Block
     from instar_core.piece import Piece
+
+ALONE = 8
+"""Buffers filled before a thread is started to read ahead."""
 
 CACHE = 4 << 20
 """Bytes of decoded units that are kept for the next read."""
@@ -89,17 +93,22 @@ class Content:
         return blocks(self._source(start, end - start), self._pool, size, start, end)
 
 
-def blocks(pieces: Iterator[Piece], pool: CodecPool, size: int, start: int, end: int) -> Generator[Block, None, None]:
+def blocks(
+    pieces: Iterator[Piece], pool: CodecPool, size: int, start: int, end: int, *, depth: int = 0
+) -> Generator[Block, None, None]:
     """The disk from `start` to `end` as blocks: known zeros of any length, or at most `size` bytes in a buffer.
 
-    A block's buffer holds its content until the next block is asked for. `size` is rounded up to GRAIN.
+    A block's buffer holds its content until the next block is asked for. `size` is rounded up to GRAIN. With a `depth`
+    so many buffers are read ahead, in a thread that has the pool for itself; small disks do without it.
     """
     buffers = Buffers(-(-size // GRAIN) * GRAIN)
     loads = Loader(buffers, pool, align=GRAIN).loads(covering(pieces, start, end), start)
+    batches = ahead(loads, depth, after=ALONE if depth else 1 << 62)
     try:
-        for load in loads:
-            yield from load.blocks
-            if load.buffer is not None:
-                buffers.give(load.buffer)
+        for batch in batches:
+            for load in batch:
+                yield from load.blocks
+                if load.buffer is not None:
+                    buffers.give(load.buffer)
     finally:
-        loads.close()
+        batches.close()

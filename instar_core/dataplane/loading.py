@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from instar_core.dataplane.buffers import Buffer, Buffers
 from instar_core.dataplane.decoding import Decoding
-from instar_core.dataplane.plans import Block, Plan, plans
+from instar_core.dataplane.plans import Block, Plan, never, plans
 from instar_core.dataplane.positional import clear, read_into
 from instar_core.dataplane.refine import refined
 from instar_core.dataplane.sparse import data_ranges
@@ -24,24 +24,19 @@ AHEAD = 24
 SECTOR = 512
 
 
-def _never(_: int) -> bool:
-    return False
-
-
 class Load:
     """One buffer (None where nothing had to be read), the blocks in it and the zero blocks between them, ascending."""
 
-    __slots__ = ("blocks", "buffer", "coded")
+    __slots__ = ("blocks", "buffer")
 
-    def __init__(self, blocks: list[Block], buffer: Buffer | None, coded: bool) -> None:
+    def __init__(self, blocks: list[Block], buffer: Buffer | None) -> None:
         self.blocks = blocks
         self.buffer = buffer
-        self.coded = coded
 
 
 class Loader:
     """Turns pieces into loads. `sparse` not None asks for the ranges of each block that are not zeros, `in_place` is
-    asked whether a plain piece may stay in its file (see plans), `origins` whether blocks from a file are to say so.
+    asked whether a plain piece may stay in its file (see plans), `origins` whether a block is to tell its place there.
 
     With `salvage` what cannot be read counts as zeros, sector by sector, and it is told the place on the disk and why.
     """
@@ -54,8 +49,8 @@ class Loader:
         align: int,
         sparse: int | None = None,
         dense: bool = False,
-        in_place: Callable[[Piece], bool] | None = None,
-        origins: Callable[[int], bool] | None = None,
+        in_place: Callable[[Piece], bool] = never,
+        origins: Callable[[Piece], bool] = never,
         salvage: Callable[[int, str], None] | None = None,
     ) -> None:
         self._buffers = buffers
@@ -105,7 +100,7 @@ class Loader:
 
     def _load(self, plan: Plan, parts: list[Part], decoding: Decoding) -> Load:
         if not plan.used:
-            return Load(plan.blocks, None, False)
+            return Load(plan.blocks, None)
         buffer = self._buffers.take()
         view = buffer.view
         for at, length in plan.pads:
@@ -113,8 +108,7 @@ class Loader:
         self._read(plan, view)
         decoding.take_all(parts, view)
         blocks = []
-        origins = self._origins or _never
-        came = {} if self._origins is None else {place: piece for place, piece in plan.parts if piece.coding is None}
+        came = {place: piece for place, piece in plan.parts if piece.coding is None and self._origins(piece)}
         for block in plan.blocks:
             if block.at < 0:
                 blocks.append(block)
@@ -125,10 +119,10 @@ class Loader:
                 ranges = data_ranges(buffer.data, at, block.length, self._sparse, block.start)
             piece = came.get(block.at)
             held = block._replace(buffer=buffer, at=at, ranges=ranges)
-            if piece is not None and piece.length >= block.length and origins(piece.descriptor):
+            if piece is not None and piece.length >= block.length:
                 held = held._replace(descriptor=piece.descriptor, offset=piece.offset)
             blocks.append(held)
-        return Load(blocks, buffer, bool(parts))
+        return Load(blocks, buffer)
 
     def _read(self, plan: Plan, view: memoryview) -> None:
         """The plain parts, neighbours in the buffer that are neighbours in the file read at once."""

@@ -9,6 +9,7 @@ from instar_core.dataplane.encrypting import Encrypting
 from instar_core.dataplane.held import Held, Offer
 from instar_core.dataplane.loading import Loader
 from instar_core.dataplane.placing import Placing
+from instar_core.dataplane.plans import never
 from instar_core.dataplane.positional import is_direct
 from instar_core.dataplane.readahead import ahead
 from instar_core.dataplane.refine import covering
@@ -79,7 +80,7 @@ class Offering:
         self.held = Held(self.buffers)
         plain = coding is None and cipher is None
         sharing = Sharing() if share and plain and salvage is None else None
-        in_place = _always if copy_range and plain else None if sharing is None else sharing.usable
+        in_place = _always if copy_range and plain else never if sharing is None else sharing.usable
         left = fresh and not self.full
         self.placing = Placing(targets, self.held, fresh=left, cipher=self.cipher, sharing=sharing)
         self.loader = Loader(
@@ -89,7 +90,7 @@ class Offering:
             sparse=None if self.full else sparse,
             dense=self.full and coding is not None,
             in_place=in_place,
-            origins=None if sharing is None else sharing.open,
+            origins=never if sharing is None else sharing.untried,
             salvage=salvage,
         )
 

@@ -133,6 +133,11 @@ def _whole_gaps(pieces: Iterator[Piece], origin: int, align: int) -> Iterator[Pi
                 yield piece._replace(start=at, length=stop - at, depth=depth)
 
 
+def never(_: Piece) -> bool:
+    """False, of any piece."""
+    return False
+
+
 def plans(
     pieces: Iterator[Piece],
     origin: int,
@@ -140,7 +145,7 @@ def plans(
     align: int,
     size: int,
     dense: bool = False,
-    in_place: Callable[[Piece], bool] | None = None,
+    in_place: Callable[[Piece], bool] = never,
 ) -> Iterator[Plan]:
     """The plans for pieces that cover the disk from `origin` on, for buffers of `size` bytes (a multiple of `align`).
 
@@ -172,9 +177,9 @@ def plans(
             if at - head > zeros:
                 plan.blocks.append(Block(zeros, at - head - zeros))
             zeros = -1
-        plain = in_place is not None and not piece.zero and piece.coding is None
+        plain = not piece.zero and piece.coding is None
         while at < end:
-            kept = plain and in_place is not None and in_place(piece)  # the answer may change on the way
+            kept = plain and in_place(piece)  # the answer may change on the way
             if plan.opened < 0 and (plan.used + align > size or len(plan.blocks) >= BLOCKS):
                 yield plan
                 plan = Plan()

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Generator, Iterator
     from typing import TypeVar
 
     T = TypeVar("T")
 
 
-def ahead(
-    stream: Iterator[T], depth: int, *, after: int = 0, stay: Callable[[T], bool] | None = None
-) -> Generator[list[T], None, None]:
+def ahead(stream: Iterator[T], depth: int, *, after: int = 0) -> Generator[list[T], None, None]:
     """The stream's items in batches: all that are ready, at least one and at most `depth`.
 
     The first `after` items are made in the caller's thread, one to a batch; then a thread takes over and keeps up to
-    `depth` items ready. It never does once `stay` was true of an item. An error of the stream is raised where it
+    `depth` items ready. An error of the stream is raised where it
     happened; closing this closes the stream.
     """
-    stuck = False
     try:
-        while stuck or after > 0:
+        while after > 0:
             item = next(stream, None)
             if item is None:
                 return
-            stuck = stuck or (stay is not None and stay(item))
             after -= 1
             yield [item]
         yield from _threaded(stream, depth)

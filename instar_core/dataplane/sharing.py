@@ -32,14 +32,14 @@ class Sharing:
         """Whether the piece, plain content, can be left in its file to be shared."""
         return self._found.get(piece.descriptor, False) and not (piece.offset - piece.start) % ALIGNMENT
 
-    def open(self, descriptor: int) -> bool:
-        """Whether it is still to be found out for this source."""
-        return descriptor not in self._found
+    def untried(self, piece: Piece) -> bool:
+        """Whether it is still to be found out for the source of this piece."""
+        return piece.descriptor not in self._found
 
     def tried(self, block: Block, inside: int, target: int, place: int, length: int) -> bool:
         """Whether the target shares this part of a block in a buffer, of whose file nothing was known; now it is."""
         offset = block.offset + inside
-        if block.descriptor < 0 or not self.open(block.descriptor) or (offset | place | length) % ALIGNMENT:
+        if block.descriptor < 0 or block.descriptor in self._found or (offset | place | length) % ALIGNMENT:
             return False
         shared = share(block.descriptor, offset, target, place, length)
         self._found[block.descriptor] = shared

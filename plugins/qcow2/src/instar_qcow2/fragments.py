@@ -108,7 +108,7 @@ def _picked(header: Header, told: tuple[bytes, int, int], base: int, size: int) 
     codes, places, table = told
     count = len(codes)
     begin = codes.translate(BEGIN)
-    offsets = _words("q", places, count)
+    offsets = words("q", places, count)
     many = begin.count(1)
     if many * FEW < count:
         found, at = [], 0
@@ -125,18 +125,16 @@ def _picked(header: Header, told: tuple[bytes, int, int], base: int, size: int) 
     kinds = kinds.translate(KIND)
     stored: list[int] | None = None
     if table:
-        entries = compress(_words("Q", table, count), begin)
-        bits = layout.compressed_field_bits(header.cluster_bits)
+        entries = compress(words("Q", table, count), begin)
         stored = [0] * many
         for at, entry in enumerate(entries):
             if entry & layout.COMPRESSED:
-                offset = entry & (1 << bits) - 1
-                offsets[at] = offset
-                stored[at] = ((entry & layout.COMPRESSED - 1) >> bits << 9) + 512 - (offset & 511)
+                offsets[at], stored[at] = layout.compressed_place(header, entry)
     return Fragments(starts, base + count * size, kinds, offsets, stored)
 
 
-def _words(code: str, table: int, count: int) -> array[int]:
+def words(code: str, table: int, count: int) -> array[int]:
+    """The entries of a table of 64 bits each, whose bytes are those of a large number."""
     made = array(code, table.to_bytes(8 * count, "big"))
     if sys.byteorder == "little":
         made.byteswap()

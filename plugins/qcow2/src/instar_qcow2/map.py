@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 from instar_core.columns import Stream
 from instar_core.errors import ErrorKind, FormatError
-from instar_core.source import arithmetic_runs, join
 from instar_core.types import NOWHERE, Extent, Flag, Kind, Layer, LayerKind, Span
 from instar_qcow2 import layout, limits
 from instar_qcow2.bitmap_map import bitmap_extents
@@ -17,7 +14,7 @@ from instar_qcow2.layout import ALL, U64, compressed_place
 from instar_qcow2.refcounts import looks_preallocated
 from instar_qcow2.rows import Rows
 from instar_qcow2.snapshots import find_snapshot
-from instar_qcow2.tablescan import equal_runs
+from instar_qcow2.tablescan import equal_runs, l2_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,20 +110,16 @@ def l2_pieces(
     low, high = entries
     size, bits, width = header.cluster_size, header.cluster_bits, header.l2_entry_size
     shift = 64 if width == 16 else 0
-    everything = (1 << 8 * width) - 1
-    mask = everything if header.data_file else everything & ~(layout.COPIED << shift)
+    ignored = 0 if header.data_file else layout.COPIED << shift
     stride = size << shift
     data_file = header.data_file
     compressed = layout.COMPRESSED << shift
-    data = source.read(table + width * low, width * (high - low), pad=True)
-    runs = arithmetic_runs(data, high - low, width, stride, mask, "big")
-    head = next(runs)
-    if head[1] < high - low and not shift and not data_file:
-        found = fragments(header, data, base + (low << bits))
-        if found is not None:
-            yield found
-            return
-    for index, count, first, step in join(chain((head,), runs), stride):
+    runs, whole = l2_runs(source, header, table + width * low, high - low, ignored=ignored)
+    found = None if whole is None else fragments(header, whole, base + (low << bits))
+    if found is not None:
+        yield found
+        return
+    for index, count, first, step in runs:
         start = base + (low + index << bits)
         if not first and not step:
             yield start, count << bits, Kind.ABSENT, NOWHERE, 0

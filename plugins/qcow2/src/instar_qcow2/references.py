@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 from instar_core.errors import ErrorKind, FormatError
-from instar_core.source import arithmetic_runs, join
 from instar_core.tally import ReferenceTally
 from instar_core.types import Finding, Severity
 from instar_qcow2 import layout
@@ -13,7 +10,7 @@ from instar_qcow2.layout import ALL, U64, compressed_place
 from instar_qcow2.mending import Mending, is_allocated
 from instar_qcow2.refcounts import UnreadableBlockError
 from instar_qcow2.scattered import ClusterTally, scattered
-from instar_qcow2.tablescan import equal_runs
+from instar_qcow2.tablescan import equal_runs, l2_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -216,15 +213,12 @@ class References:
         sure = active
         mends: bool | None = None
         plain_compressed = -1 if header.data_file else layout.COMPRESSED
-        data = self._source.read(table, size, pad=True)
-        runs = arithmetic_runs(data, header.l2_entries, width, stride, (1 << 8 * width) - 1, "big")
-        head = next(runs)
-        if head[1] < header.l2_entries and not shift and not header.data_file:
-            found = scattered(header, data, self._end)
-            if found is not None:
-                yield from self._add_scattered(found, number, active)
-                return
-        for index, count, first, step in join(chain((head,), runs), stride):
+        runs, whole = l2_runs(self._source, header, table, header.l2_entries)
+        found = None if whole is None else scattered(header, whole, self._end)
+        if found is not None:
+            yield from self._add_scattered(found, number, active)
+            return
+        for index, count, first, step in runs:
             entry, final = first >> shift, first + step * (count - 1) >> shift
             bitmap = first & U64 if shift else 0
             if not step and entry in (0, layout.ZERO) and not bitmap & ALL:

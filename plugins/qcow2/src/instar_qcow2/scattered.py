@@ -5,13 +5,11 @@ Source: docs/interop/qcow2.txt of QEMU, "Cluster mapping".
 
 from __future__ import annotations
 
-import sys
 from itertools import compress, pairwise
 
-from instar_core.lightarray import array
 from instar_core.tally import MANY, PAGE, ReferenceTally
 from instar_qcow2 import layout
-from instar_qcow2.fragments import masks
+from instar_qcow2.fragments import masks, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,13 +48,11 @@ def scattered(header: Header, data: bytes, end: int) -> Scattered | None:
     if table & known.one * (UNUSUAL | size - 1 & ~layout.ZERO):
         return None
     units = (table & known.one * layout.OFFSET_MASK) >> header.cluster_bits
-    words = array("Q", units.to_bytes(8 * count, "big"))
-    if sys.byteorder == "little":
-        words.byteswap()
-    clusters = list(filter(None, words))
+    places = words("Q", units, count)
+    clusters = list(filter(None, places))
     if clusters and max(clusters) << header.cluster_bits >= end:
         return None
-    flags = bytes(compress((table >> 63 & known.one).to_bytes(8 * count, "big")[7::8], words))
+    flags = bytes(compress((table >> 63 & known.one).to_bytes(8 * count, "big")[7::8], places))
     marked = flags.count(1)
     if marked == len(clusters):
         return Scattered(clusters, clusters, [])
