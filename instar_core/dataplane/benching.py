@@ -117,7 +117,6 @@ class Run:
         depth: int,
         *,
         pattern: int = 0,
-        aligned: bool = False,
         flush: Callable[[], None] | None = None,
         interval: int = 0,
         drain: bool = True,
@@ -127,7 +126,6 @@ class Run:
         self._act = act
         self.threads = min(depth, THREADS, requests.count)
         self._pattern = pattern
-        self._aligned = aligned
         self._flush = flush if interval else None
         self._interval = interval
         self._drain = drain
@@ -151,7 +149,7 @@ class Run:
         return seconds
 
     def _work(self) -> None:
-        buffer = Buffer(self._requests.size, aligned=self._aligned)
+        buffer = Buffer(self._requests.size)
         view = buffer.view[: self._requests.size]
         view[:] = bytes((self._pattern,)) * len(view)
         try:

@@ -7,7 +7,7 @@ import os
 
 from instar_core.dataplane import ioctls
 from instar_core.dataplane.buffers import Buffer
-from instar_core.dataplane.positional import failed, is_direct, read_into, write_from
+from instar_core.dataplane.positional import failed, read_into, write_from
 from instar_core.dataplane.sparse import GRAIN, data_ranges
 
 TYPE_CHECKING = False
@@ -77,8 +77,7 @@ def pump(
 
     With `sparse` 0 all is written. From `limit` on (if not 0) the source reads as zeros. Raises DeviceError.
     """
-    aligned = is_direct(source) or is_direct(target)
-    buffer = Buffer(min(BLOCK, max(length, 1)), aligned=aligned)
+    buffer = Buffer(min(BLOCK, max(length, 1)))
     done = 0
     while done < length:
         step = min(buffer.size, length - done)

@@ -6,6 +6,10 @@ import os
 
 from instar_core.dataplane.positional import write_from
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from instar_core.dataplane.allocating import Allocating
+
 MOST = 1 << 20
 """Bytes that wait, beside one write."""
 PARTS = 256
@@ -15,9 +19,10 @@ PARTS = 256
 class Gathering:
     """Writes in the order in which they are given. All are done after `settle`; those before it may be done earlier."""
 
-    __slots__ = ("_bytes", "_offset", "_parts", "_place", "_target")
+    __slots__ = ("_allocating", "_bytes", "_offset", "_parts", "_place", "_target")
 
-    def __init__(self) -> None:
+    def __init__(self, allocating: Allocating | None = None) -> None:
+        self._allocating = allocating
         self._target = -1
         self._offset = 0
         self._place = 0
@@ -45,6 +50,8 @@ class Gathering:
         parts, self._parts = self._parts, []
         length, self._bytes = self._bytes, 0
         done = 0
+        if self._allocating is not None:
+            self._allocating.before(self._target, self._offset, length)
         if len(parts) > 1:
             try:
                 done = os.pwritev(self._target, parts, self._offset)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 from struct import Struct
+
+from instar_sandbox.jail.libc import call
 
 BLKGETSIZE64 = 0x80081272
 BLKSSZGET = 0x1268
@@ -21,6 +22,7 @@ FS_IOC_SETFLAGS = 0x40086602
 FS_IOC_FSGETXATTR = 0x801C581F
 FS_IOC_FSSETXATTR = 0x401C5820
 
+FS_EXTENT_FL = 0x00080000
 FS_NOCOW_FL = 0x00800000
 FS_XFLAG_EXTSIZE = 0x00000800
 
@@ -67,10 +69,18 @@ def clone(source: int, source_offset: int, target: int, target_offset: int, leng
     return _try(target, FICLONERANGE, CLONE.pack(source, source_offset, length, target_offset))
 
 
+def has_extents(descriptor: int) -> bool:
+    """Whether this is a file of ext4 that is mapped by extents: no other file system says so of its files."""
+    try:
+        return bool(_flags(descriptor) & FS_EXTENT_FL)
+    except OSError:
+        return False
+
+
 def set_nocow(descriptor: int) -> bool:
     """An empty file is written in place from now on (btrfs); whether its file system knows that."""
     try:
-        (flags,) = FLAGS.unpack(fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, bytes(8)))
+        flags = _flags(descriptor)
     except OSError:
         return False
     return _try(descriptor, FS_IOC_SETFLAGS, FLAGS.pack(flags | FS_NOCOW_FL))
@@ -98,6 +108,16 @@ def zero_range(descriptor: int, offset: int, length: int) -> bool:
     return _fallocate(descriptor, ZERO_RANGE, offset, length)
 
 
+def allocate(descriptor: int, offset: int, length: int) -> bool:
+    """The range of a file has its place, its content stays; whether its file system can do that. The file may grow."""
+    return _fallocate(descriptor, 0, offset, length)
+
+
+def _flags(descriptor: int) -> int:
+    flags: int = FLAGS.unpack(fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, bytes(8)))[0]
+    return flags
+
+
 def _try(descriptor: int, request: int, argument: bytes) -> bool:
     """Whether the request is one for this descriptor; other failures are raised as OSError."""
     try:
@@ -110,17 +130,13 @@ def _try(descriptor: int, request: int, argument: bytes) -> bool:
 
 
 def _fallocate(descriptor: int, mode: int, offset: int, length: int) -> bool:
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    # The function that takes 64-bit offsets everywhere; in musl the plain name does.
-    call = getattr(libc, "fallocate64", None) or libc.fallocate
-    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    while call(descriptor, mode, offset, length):
-        code = ctypes.get_errno()
-        if code == errno.EINTR:
-            continue
-        if code in UNSUPPORTED or code == errno.ENODEV:
-            return False
-        raise OSError(code, os.strerror(code))
-    return True
+    while True:
+        try:
+            call("fallocate", descriptor, mode, offset, length)
+        except OSError as error:
+            if error.errno == errno.EINTR:
+                continue
+            if error.errno in UNSUPPORTED or error.errno == errno.ENODEV:
+                return False
+            raise
+        return True

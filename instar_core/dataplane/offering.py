@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from instar_core import limits
+from instar_core.dataplane.allocating import Allocating
 from instar_core.dataplane.buffers import Buffers
 from instar_core.dataplane.encoding import Encoding
 from instar_core.dataplane.encrypting import Encrypting
@@ -10,7 +11,6 @@ from instar_core.dataplane.held import Held, Offer
 from instar_core.dataplane.loading import Loader
 from instar_core.dataplane.placing import Placing
 from instar_core.dataplane.plans import never
-from instar_core.dataplane.positional import is_direct
 from instar_core.dataplane.readahead import ahead
 from instar_core.dataplane.refine import covering
 from instar_core.dataplane.sharing import Sharing
@@ -76,13 +76,16 @@ class Offering:
         if cipher is not None and (coding is not None or cipher.whole or geometry.unit % cipher.unit):
             raise ContractViolation(f"content in units of {geometry.unit} cannot be encrypted by {cipher.name}")
         self.cipher = None if cipher is None else Encrypting(ciphers or pool, cipher, geometry.size)
-        self.buffers = Buffers(-(-BLOCK // self.unit) * self.unit, aligned=any(map(is_direct, targets)))
+        self.buffers = Buffers(-(-BLOCK // self.unit) * self.unit)
         self.held = Held(self.buffers)
         plain = coding is None and cipher is None
         sharing = Sharing() if share and plain and salvage is None else None
         in_place = _always if copy_range and plain else never if sharing is None else sharing.usable
         left = fresh and not self.full
-        self.placing = Placing(targets, self.held, fresh=left, cipher=self.cipher, sharing=sharing)
+        allocating = Allocating() if fresh else None
+        self.placing = Placing(
+            targets, self.held, fresh=left, cipher=self.cipher, sharing=sharing, allocating=allocating
+        )
         self.loader = Loader(
             self.buffers,
             pool,

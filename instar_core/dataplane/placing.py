@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from instar_core.dataplane.allocating import Allocating
 from instar_core.dataplane.copy import copy
 from instar_core.dataplane.edits import write_zeros, zero
 from instar_core.dataplane.gathering import Gathering
@@ -27,8 +28,8 @@ STEP = 16 << 20
 class Placing:
     """Writes held content to targets; on `fresh` ones, which read as zeros, the zeros in it are not written.
 
-    With `sharing` the targets share extents with the sources where they can. With a `cipher` all of it is encrypted,
-    zeros too, and is in the targets after `settle`.
+    Large writes are announced to `allocating`. With `sharing` the targets share extents with the sources where they
+    can. With a `cipher` all of it is encrypted, zeros too, and is in the targets after `settle`.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class Placing:
         fresh: bool,
         cipher: Encrypting | None = None,
         sharing: Sharing | None = None,
+        allocating: Allocating | None = None,
     ) -> None:
         self._targets = targets
         self._held = held
         self._fresh = fresh
         self._cipher = cipher
-        self._gathering = Gathering()
+        self._allocating = allocating
+        self._gathering = Gathering(allocating)
         self._sharing = sharing
 
     def settle(self) -> None:
@@ -103,11 +106,16 @@ class Placing:
         buffer = block.memory
         first = block.at + inside - buffer.base
         if not self._fresh or block.ranges is None:
-            write_from(target, buffer.view[first : first + length], place, place=block.start + inside)
+            self._write(target, buffer.view[first : first + length], place, block.start + inside)
             return
         at, end = block.at + inside, block.at + inside + length
         for start, size in block.ranges:
             begin, stop = max(start, at), min(start + size, end)
             if begin < stop:
                 view = buffer.view[begin - buffer.base : stop - buffer.base]
-                write_from(target, view, place + begin - at, place=block.start + begin - block.at)
+                self._write(target, view, place + begin - at, block.start + begin - block.at)
+
+    def _write(self, target: int, view: memoryview, offset: int, place: int) -> None:
+        if self._allocating is not None:
+            self._allocating.before(target, offset, len(view))
+        write_from(target, view, offset, place=place)

@@ -93,7 +93,7 @@ def _read(
             piece._replace(descriptor=files[piece.descriptor].descriptor) if piece.descriptor in files else piece
             for piece in found
         )
-        run = Run(requests, reader(places, content.read), depth, aligned=direct, cancelled=cancelled)
+        run = Run(requests, reader(places, content.read), depth, cancelled=cancelled)
         return Bench(run.timed(), requests.count, run.threads)
     finally:
         content.close()
@@ -136,14 +136,15 @@ def _write(
     began = time.perf_counter()
     places = _allocated(image, requests)
     spent = time.perf_counter() - began
-    direct = image.cache in DIRECT and all(set_direct(file, True) for file in image.descriptors)
+    if image.cache in DIRECT:
+        for file in image.descriptors:
+            set_direct(file, True)
     interval, drain = flushing
     run = Run(
         requests,
         writer(places),
         depth,
         pattern=pattern,
-        aligned=direct,
         flush=None if image.cache == "unsafe" else lambda: flush(image.descriptors),
         interval=interval,
         drain=drain,

@@ -21,7 +21,9 @@ from instar_core.testing.medium import Disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 CHUNK = 1 << 20
 
@@ -80,6 +82,7 @@ class Recorder:
             (os, "fsync", self._sync),
             (ioctls, "punch", self._zeroing("punch")),
             (ioctls, "zero_range", self._zeroing("zero")),
+            (ioctls, "allocate", self._allocate),
             (ioctls, "clone", self._clone),
         ):
             real = getattr(module, name)
@@ -145,14 +148,15 @@ class Recorder:
 
         return ftruncate
 
-    def _allocate(self, real: Callable[[int, int, int], None]) -> Callable[[int, int, int], None]:
-        def posix_fallocate(descriptor: int, offset: int, length: int) -> None:
+    def _allocate(self, real: Callable[[int, int, int], T]) -> Callable[[int, int, int], T]:
+        def allocate(descriptor: int, offset: int, length: int) -> T:
             size = os.fstat(descriptor).st_size
             step = self._heard(descriptor, "truncate", 0, b"", max(size, offset + length))
-            real(descriptor, offset, length)
-            self._note(step)
+            done = real(descriptor, offset, length)
+            self._note(None if done is False else step)
+            return done
 
-        return posix_fallocate
+        return allocate
 
     def _copy(self, real: Callable[..., int]) -> Callable[..., int]:
         def copy_file_range(source: int, target: int, count: int, *offsets: int) -> int:

@@ -43,6 +43,7 @@ X86_64 = {
     "exit_group": 231,
     "tgkill": 234,
     "unshare": 272,
+    "fallocate": 285,
     "preadv": 295,
     "preadv2": 327,
     "seccomp": 317,
@@ -55,6 +56,7 @@ X86_64 = {
 AARCH64 = {
     "ioctl": 29,
     "mount": 40,
+    "fallocate": 47,
     "read": 63,
     "write": 64,
     "readv": 65,
