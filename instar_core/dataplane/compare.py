@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from instar_core.dataplane.plans import Block
     from instar_core.piece import Piece
 
-BLOCK = 1 << 20
+BLOCK = 2 << 20
 DEPTH = 4
 """Buffers of each disk that are ready to be compared."""
 SECTOR = 512
@@ -39,7 +39,7 @@ def compare(
     # A pool for each: two threads read.
     with CodecPool(sandbox, guarded=guarded) as pool, CodecPool(sandbox, guarded=guarded) as further:
         streams = (
-            blocks(first, pool, BLOCK, 0, end, depth=DEPTH),
+            blocks(first, pool, BLOCK, 0, end),
             blocks(second, further, BLOCK, 0, end, depth=DEPTH),
         )
         one, other = _Stream(streams[0]), _Stream(streams[1])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from instar_core.piece import Piece
     from instar_core.types import Geometry
 
-BLOCK = 1 << 20
+BLOCK = 2 << 20
 """Read and looked through at once: it stays in the processor's cache on its way."""
 
 DEPTH = 4
@@ -38,7 +38,7 @@ DEPTH = 4
 READY = 16 << 20
 """Bytes of them, unless one alone has more."""
 
-ALONE = 16
+ALONE = 8
 """Loads made before a thread is started to read ahead: small images do without."""
 
 HELD = 80 << 20

@@ -42,7 +42,8 @@ def data_ranges(
         return []
     block = min(granularity, GRAIN)
     starts = buffer.startswith
-    zeros, wide = ZEROS[:block], ZEROS[:WIDE]
+    wider = WIDE // block
+    zeros, wide = ZEROS[:block], ZEROS[: wider * block]
     end = start + length
     found: list[tuple[int, int]] = []
     data = -1
@@ -53,18 +54,26 @@ def data_ranges(
         if not is_zero(buffer, at, step):
             data = at
         at += step
-    while at + block <= end:
-        if not starts(zeros, at):
+    count = (end - at) // block
+    marks = _marks(buffer, at, count, block)
+    index = 0
+    while index < count:
+        # Most blocks of data are passed over here, not looked at one by one.
+        zero = marks.find(0, index)
+        if zero < 0:
+            zero = count
+        if zero > index or not starts(zeros, at + index * block):
             if data < 0:
-                data = at
-            at += block
+                data = at + index * block
+            index = max(zero, index + 1)
             continue
         if data >= 0:
-            found.append((data, at - data))
+            found.append((data, at + index * block - data))
             data = -1
-        at += block
-        while at + WIDE <= end and starts(wide, at):
-            at += WIDE
+        index += 1
+        while index + wider <= count and starts(wide, at + index * block):
+            index += wider
+    at += count * block
     if at < end:
         if is_zero(buffer, at, end - at):
             if data >= 0:
@@ -75,6 +84,13 @@ def data_ranges(
     if data >= 0:
         found.append((data, end - data))
     return joined(found, granularity) if granularity > block else found
+
+
+def _marks(buffer: bytes | bytearray, at: int, count: int, block: int) -> bytes:
+    """A byte for each block: not 0 only where the block is not zeros, as two bytes of it tell."""
+    end = at + count * block
+    first, middle = (int.from_bytes(buffer[at + distance : end : block]) for distance in (0, block // 2))
+    return (first | middle).to_bytes(count)
 
 
 def joined(ranges: list[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
