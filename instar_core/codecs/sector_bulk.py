@@ -65,24 +65,59 @@ def _with_numpy(numpy: Any) -> Bulk:
         made = numpy.frombuffer(a, word) ^ numpy.frombuffer(b, word)
         return memoryview(made).cast("B")
 
-    def tweaks(first: bytes, count: int) -> memoryview:
-        lanes = numpy.frombuffer(first, word).reshape(-1, 2)
-        made = numpy.empty((len(lanes), count, 2), word)
-        made[:, 0] = lanes
-        have = 1
-        while have < count:
-            # Times x^step, all known tweaks at once. The step is bounded so that what overflows fits in one reduction.
-            step = min(have, 32)
-            new = min(step, count - have)
-            low, high = made[:, have - step : have - step + new, 0], made[:, have - step : have - step + new, 1]
-            over = high >> word.type(64 - step)
-            over ^= (over << word.type(1)) ^ (over << word.type(2)) ^ (over << word.type(7))
-            made[:, have : have + new, 0] = (low << word.type(step)) ^ over
-            made[:, have : have + new, 1] = (high << word.type(step)) | (low >> word.type(64 - step))
-            have += new
-        return memoryview(made.reshape(-1)).cast("B")
+    made = _Tweaks(numpy)
 
     def xor_into(a: Buffer, b: Buffer, room: Buffer) -> None:
         numpy.bitwise_xor(numpy.frombuffer(a, word), numpy.frombuffer(b, word), out=numpy.frombuffer(room, word))
 
-    return Bulk(xor, tweaks, xor_into)
+    return Bulk(xor, made.tweaks, xor_into)
+
+
+class _Tweaks:
+    """Tweaks by numpy, in memory that is used again: new memory for each batch costs more than the arithmetic."""
+
+    STEP = 32
+    """Tweaks from one of before at once: few enough that what overflows fits in one reduction."""
+
+    def __init__(self, numpy: Any) -> None:
+        self._numpy = numpy
+        self._word = numpy.dtype("<u8")
+        self._shape = 0, 0
+        self._made: Any = None
+        self._scratch: tuple[Any, ...] = ()
+
+    def tweaks(self, first: bytes, count: int) -> memoryview:
+        """See Bulk; what is given back holds until the next call."""
+        numpy, word = self._numpy, self._word
+        lanes = numpy.frombuffer(first, word).reshape(-1, 2)
+        step = min(count, self.STEP)
+        if self._shape != (len(lanes), count):
+            self._shape = len(lanes), count
+            self._made = numpy.empty((len(lanes), -(-count // step) * step, 2), word)
+            self._scratch = tuple(numpy.empty((len(lanes), step), word) for _ in range(4))
+        made = self._made
+        shifts = numpy.arange(step, dtype=word)
+        low, high = lanes[:, 0:1], lanes[:, 1:2]
+        self._times(low, high, shifts, made[:, :step])
+        for at in range(step, count, step):
+            before = made[:, at - step : at]
+            self._times(before[:, :, 0], before[:, :, 1], word.type(step), made[:, at : at + step])
+        return memoryview(numpy.ascontiguousarray(made[:, :count]).reshape(-1)).cast("B")
+
+    def _times(self, low: Any, high: Any, shifts: Any, room: Any) -> None:
+        """The tweaks times x^shifts, shifts less than 64, are in the room."""
+        numpy, one = self._numpy, self._word.type(1)
+        over, other, left, right = self._scratch
+        against = self._word.type(63) - shifts
+        numpy.right_shift(high >> one, against, out=over)
+        numpy.left_shift(low, shifts, out=left)
+        numpy.left_shift(over, one, out=other)
+        numpy.bitwise_xor(over, other, out=right)  # times 0x87, bit by bit: 1 + x + x^2 + x^7
+        numpy.left_shift(over, self._word.type(2), out=other)
+        numpy.bitwise_xor(right, other, out=right)
+        numpy.left_shift(over, self._word.type(7), out=other)
+        numpy.bitwise_xor(right, other, out=right)
+        numpy.bitwise_xor(left, right, out=room[:, :, 0])
+        numpy.right_shift(low >> one, against, out=other)
+        numpy.left_shift(high, shifts, out=left)
+        numpy.bitwise_or(left, other, out=room[:, :, 1])

@@ -53,7 +53,9 @@ def _numbers(first: int, count: int, step: int, mask: int, size: int, order: str
     """Sector numbers, cut to `mask`, as vectors: little-endian in the first word of each, or big-endian in the last."""
     words = size // WORD
     made = array("Q", bytes(size * count))
-    numbers = array("Q", [number & mask for number in range(first, first + count * step, step)])
+    every = range(first, first + count * step, step)
+    inside = first + count * step - step <= mask
+    numbers = array("Q", every if inside else [number & mask for number in every])
     made[0 if order == "little" else words - 1 :: words] = numbers
     if order != sys.byteorder:
         made.byteswap()
