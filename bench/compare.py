@@ -25,10 +25,12 @@ LEAST = 1e-6
 class Result(NamedTuple):
     """What came out for a case: `trouble` or why it was `skipped`, in words, or the two sides and the figures by name.
 
-    Times in seconds. `ratio` is that of the medians, `pairs` the median of the ratios of each pair of runs; below 1
-    instar did better. `cpu` is the ratio of processor times, `size` that of what the outputs take on the disk, 0 where
-    there is none. `peaks` are the most bytes of memory that ours and theirs had; not `exact`, they had no more.
-    `jail` is the ratio to the same with workers in jailed processes, where the `sandbox` of this one is another.
+    Times in seconds. `ratio` is that of the medians, `pairs` the median of the ratios of each pair of runs, `best` the
+    ratio of the shortest runs, which says most where other work disturbs; below 1 instar did better. `cpu` is the ratio
+    of processor times, `size` that of what the outputs take on the disk, 0 where there is none. `peaks` are the most
+    bytes of memory that ours and theirs had; not `exact`, they had no more.
+    `jail` is the ratio to the same with workers in jailed processes, in pairs, where the `sandbox` of this one is
+    another.
     """
 
     case: str
@@ -37,6 +39,7 @@ class Result(NamedTuple):
     theirs: float = 0.0
     ratio: float = 0.0
     pairs: float = 0.0
+    best: float = 0.0
     cpu: float = 0.0
     load: tuple[float, float] = (0.0, 0.0)
     exact: bool = True
@@ -77,7 +80,8 @@ def carry_out(
     ]
     if not case.parses or places[0] != "process":
         return results
-    return [results[0], *[result._replace(jail=result.ours / results[0].ours) for result in results[1:]]]
+    jailed = results[0].runs["ours"]
+    return [results[0], *[result._replace(jail=paired(result.runs["ours"], jailed)) for result in results[1:]]]
 
 
 def commands(case: Case, words: tuple[str, ...], images: Images, places: Sequence[str]) -> list[Command | Call]:
@@ -137,6 +141,11 @@ def median(runs: Sequence[Run], field: str) -> float:
     return float(statistics.median(getattr(run, field) for run in runs))
 
 
+def paired(runs: Sequence[Run], others: Sequence[Run]) -> float:
+    """The median of the ratios of each run to that of the others in the same turn."""
+    return float(statistics.median(run.wall / other.wall for run, other in zip(runs, others, strict=True)))
+
+
 def amounting(case: Case, turns: Turns, firsts: Sequence[First]) -> list[Result]:
     """The results that the runs amount to, one for each of our commands."""
     results = []
@@ -150,13 +159,14 @@ def amounting(case: Case, turns: Turns, firsts: Sequence[First]) -> list[Result]
                 ours,
                 theirs,
                 ours / theirs,
-                statistics.median(one.wall / other.wall for one, other in zip(runs, turns.theirs, strict=True)),
+                paired(runs, turns.theirs),
+                min(run.wall for run in runs) / min(run.wall for run in turns.theirs),
                 median(runs, "cpu") / max(median(turns.theirs, "cpu"), LEAST),  # 0 where it is not known
                 turns.load,
                 first.exact and first_theirs.exact,
                 size=first.made / first_theirs.made if first_theirs.made else 0.0,
                 peaks=(first.peak, first_theirs.peak),
-                runs={"ours": [list(run) for run in runs], "theirs": [list(run) for run in turns.theirs]},
+                runs={"ours": list(runs), "theirs": list(turns.theirs)},
             )
         )
     return results

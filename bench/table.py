@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from bench.compare import Result
 
-HEAD = ("case", "qemu-img", "instar", "ratio", "aim", "pairs", "cpu", "size", "MiB", "MiB", "jail", "load")
-WIDTHS = (0, 9, 9, 6, 4, 6, 6, 5, 5, 6, 5, 9)
+HEAD = ("case", "qemu-img", "instar", "ratio", "aim", "pairs", "best", "cpu", "size", "MiB", "MiB", "jail", "load")
+WIDTHS = (0, 9, 9, 6, 4, 6, 6, 6, 5, 5, 6, 5, 9)
 MIB = 1 << 20
 
 
@@ -23,8 +23,9 @@ class Lines:
         return [words, "-" * len(words)]
 
     def line(self, result: Result) -> str:
-        """What both took, the ratio of medians and what it is to be, the median ratio of pairs, that of processor
-        time, that of the outputs' sizes, memory of both, the ratio to jailed processes, the load."""
+        """What both took, the ratio of medians and what it is to be, the median ratio of pairs, the ratio of the
+        shortest runs, that of processor time, that of the outputs' sizes, memory of both, the ratio to jailed
+        processes, the load."""
         return _spread(row(result), self._widths)
 
 
@@ -47,6 +48,7 @@ def row(result: Result) -> tuple[str, ...]:
         f"{result.ratio:.2f}",
         _ratio(result.aim),
         f"{result.pairs:.2f}",
+        _ratio(result.best),
         _ratio(result.cpu),
         _ratio(result.size),
         f"{theirs / MIB:.0f}" if theirs else "",
