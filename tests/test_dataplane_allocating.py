@@ -32,7 +32,7 @@ def asked(monkeypatch):
 def test_a_file_of_ext4_has_its_place_before_it_is_written(new):
     if not ioctls.has_extents(new):
         pytest.skip("the temporary folder is not on ext4")
-    Allocating().before(new, 0, MIB)
+    Allocating(fresh=True).before(new, 0, MIB)
     facts = os.fstat(new)
     assert facts.st_blocks * 512 >= MIB
     assert os.pread(new, MIB, 0) == bytes(MIB)
@@ -45,16 +45,24 @@ def test_what_was_there_stays(new):
 
 
 def test_small_writes_are_not_announced(new, asked):
-    places = Allocating()
+    places = Allocating(fresh=True)
     places.before(new, 0, LEAST - 1)
     assert asked == []
     places.before(new, MIB, LEAST)
     assert asked == [(new, MIB, LEAST)]
 
 
+def test_of_a_file_that_is_not_new_only_what_lies_behind_its_end_is_announced(new, asked):
+    os.pwrite(new, b"x" * MIB, 0)
+    places = Allocating(fresh=False)
+    places.before(new, MIB - 512, MIB)
+    places.before(new, MIB, MIB)
+    assert asked == [(new, MIB, MIB)]
+
+
 def test_a_file_system_that_gains_nothing_is_not_asked(new, asked, monkeypatch):
     monkeypatch.setattr(ioctls, "has_extents", lambda _: False)
-    Allocating().before(new, 0, MIB)
+    Allocating(fresh=True).before(new, 0, MIB)
     assert asked == []
 
 
@@ -64,7 +72,7 @@ def test_a_failure_is_left_to_the_write_that_follows_and_ends_the_asking(new, as
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(ioctls, "allocate", full)
-    places = Allocating()
+    places = Allocating(fresh=True)
     places.before(new, 0, MIB)
     places.before(new, MIB, MIB)
     assert asked == ["full"]
@@ -76,7 +84,7 @@ def test_direct_writes_are_left_alone(tmp_path, asked):
     except OSError:
         pytest.skip("the temporary folder knows no O_DIRECT")
     try:
-        Allocating().before(descriptor, 0, MIB)
+        Allocating(fresh=True).before(descriptor, 0, MIB)
     finally:
         os.close(descriptor)
     assert asked == []

@@ -9,6 +9,7 @@ import random
 import pytest
 
 from instar_core.dataplane import gathering
+from instar_core.dataplane.allocating import Allocating
 from instar_core.dataplane.coding import ENCODE, CodecPool
 from instar_core.dataplane.decoding import Decoding
 from instar_core.dataplane.gathering import Gathering
@@ -25,7 +26,7 @@ def test_writes_end_up_as_if_each_had_been_done_alone(files, seed):
     rng = random.Random(seed)
     targets = [files(), files()]
     expected = [bytearray(), bytearray()]
-    work = Gathering()
+    work = Gathering(Allocating(fresh=True))
     at = 0
     for _ in range(1500):
         which = rng.random() < 0.1
@@ -46,7 +47,7 @@ def test_neighbours_are_written_by_one_call_and_no_more_than_a_bound_of_them_wai
     calls = []
     real = os.pwritev
     monkeypatch.setattr(os, "pwritev", lambda *words: calls.append(len(words[1])) or real(*words))
-    work, target = Gathering(), files()
+    work, target = Gathering(Allocating(fresh=True)), files()
     for number in range(3 * gathering.PARTS):
         work.write(target, b"12345678", number * 8, 0)
     assert calls == [gathering.PARTS] * 2
@@ -61,7 +62,7 @@ def test_a_write_cut_short_is_completed_and_one_that_fails_is_told(files, monkey
     target = files()
     real = os.pwritev
     monkeypatch.setattr(os, "pwritev", lambda into, parts, at: real(into, [b"".join(parts)[:5]], at))
-    work = Gathering()
+    work = Gathering(Allocating(fresh=True))
     work.write(target, b"abcd", 0, 0)
     work.write(target, b"efgh", 4, 4)
     work.settle()

@@ -1,6 +1,8 @@
-"""Places in a new file for what is about to be written there."""
+"""Places in a file, new or growing, for what is about to be written there."""
 
 from __future__ import annotations
+
+import os
 
 from instar_core.dataplane import ioctls
 from instar_core.dataplane.positional import is_direct
@@ -16,14 +18,16 @@ class Allocating:
     lose what they would decide when they write the pages back (btrfs whether to compress).
     """
 
-    __slots__ = ("_gaining",)
+    __slots__ = ("_fresh", "_gaining")
 
-    def __init__(self) -> None:
+    def __init__(self, *, fresh: bool) -> None:
+        """`fresh`: the targets have no places yet; else only behind their ends."""
+        self._fresh = fresh
         self._gaining: dict[int, bool] = {}
 
     def before(self, target: int, offset: int, length: int) -> None:
         """All of the range is about to be written. A file system that is full says so when that is done."""
-        if length < LEAST:
+        if length < LEAST or (not self._fresh and offset < os.fstat(target).st_size):
             return
         gaining = self._gaining.get(target)
         if gaining is None:

@@ -21,7 +21,7 @@ class Gathering:
 
     __slots__ = ("_allocating", "_bytes", "_offset", "_parts", "_place", "_target")
 
-    def __init__(self, allocating: Allocating | None = None) -> None:
+    def __init__(self, allocating: Allocating) -> None:
         self._allocating = allocating
         self._target = -1
         self._offset = 0
@@ -50,8 +50,7 @@ class Gathering:
         parts, self._parts = self._parts, []
         length, self._bytes = self._bytes, 0
         done = 0
-        if self._allocating is not None:
-            self._allocating.before(self._target, self._offset, length)
+        self._allocating.before(self._target, self._offset, length)
         if len(parts) > 1:
             try:
                 done = os.pwritev(self._target, parts, self._offset)

@@ -82,10 +82,8 @@ class Offering:
         sharing = Sharing() if share and plain and salvage is None else None
         in_place = _always if copy_range and plain else never if sharing is None else sharing.usable
         left = fresh and not self.full
-        allocating = Allocating() if fresh else None
-        self.placing = Placing(
-            targets, self.held, fresh=left, cipher=self.cipher, sharing=sharing, allocating=allocating
-        )
+        allocating = Allocating(fresh=fresh)
+        self.placing = Placing(targets, self.held, allocating, fresh=left, cipher=self.cipher, sharing=sharing)
         self.loader = Loader(
             self.buffers,
             pool,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from instar_core.dataplane.allocating import Allocating
 from instar_core.dataplane.copy import copy
 from instar_core.dataplane.edits import write_zeros, zero
 from instar_core.dataplane.gathering import Gathering
@@ -14,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from instar_core.dataplane.allocating import Allocating
     from instar_core.dataplane.encrypting import Encrypting
     from instar_core.dataplane.held import Held
     from instar_core.dataplane.plans import Block
@@ -36,11 +36,11 @@ class Placing:
         self,
         targets: Sequence[int],
         held: Held,
+        allocating: Allocating,
         *,
         fresh: bool,
         cipher: Encrypting | None = None,
         sharing: Sharing | None = None,
-        allocating: Allocating | None = None,
     ) -> None:
         self._targets = targets
         self._held = held
@@ -116,6 +116,5 @@ class Placing:
                 self._write(target, view, place + begin - at, block.start + begin - block.at)
 
     def _write(self, target: int, view: memoryview, offset: int, place: int) -> None:
-        if self._allocating is not None:
-            self._allocating.before(target, offset, len(view))
+        self._allocating.before(target, offset, len(view))
         write_from(target, view, offset, place=place)
