@@ -1,11 +1,13 @@
 """Counting references per unit (cluster, grain, block) of an image in bulk, and comparing them with stored counts.
 
-A page of units whose counts are all equal costs one integer, any other a byte for each unit; counts from 255 on stand
-in a dictionary. So a fully allocated image of any size costs next to nothing, and the worst one a byte for each unit
-that is referenced.
+A page of units whose counts are all equal costs one integer, any other a byte for each unit, compressed when there are
+many such pages; counts from 255 on stand in a dictionary. So a fully allocated image of any size costs next to
+nothing, and the worst one a byte for each unit that is referenced.
 """
 
 from __future__ import annotations
+
+import zlib
 
 from instar_core.errors import ErrorKind, FormatError
 
@@ -16,11 +18,14 @@ if TYPE_CHECKING:
 PAGE = 1 << 15
 """Units of a page."""
 
-DENSE = 4096
-"""Most pages that may be kept as bytes: 128 MiB."""
+DENSE = 3072
+"""Most pages that may be kept as bytes: 96 MiB."""
 
 COMPACT = 256
-"""Pages kept as bytes before equal ones are looked for."""
+"""Pages kept as bytes before they are compressed."""
+
+PACKED = 32 << 20
+"""Most bytes of compressed pages."""
 
 MANY = 255
 """The byte that stands for this count or more."""
@@ -32,14 +37,17 @@ UNIFORM = tuple(bytes([count]) * PAGE for count in range(3))
 class ReferenceTally:
     """How often each unit is referenced; units not mentioned have 0. No count passes `ceiling`."""
 
-    __slots__ = ("_compact_at", "_dense", "_many", "_uniform", "ceiling")
+    __slots__ = ("_again", "_compact_at", "_dense", "_many", "_packed", "_size", "_uniform", "ceiling")
 
     def __init__(self, ceiling: int) -> None:
         self.ceiling = ceiling
         self._uniform: dict[int, int] = {}
         self._dense: dict[int, bytearray] = {}
+        self._packed: dict[int, bytes] = {}
+        self._size = 0
         self._many: dict[int, int] = {}
         self._compact_at = COMPACT
+        self._again = 0
 
     def add(self, first: int, count: int = 1) -> list[int]:
         """Every one of `count` units from `first` on has one reference more, but for those at the ceiling: returned."""
@@ -47,7 +55,7 @@ class ReferenceTally:
         while count:
             number, start = divmod(first, PAGE)
             some = min(count, PAGE - start)
-            before = self._uniform.get(number, 0) if number not in self._dense else -1
+            before = -1 if number in self._dense or number in self._packed else self._uniform.get(number, 0)
             if some == PAGE and 0 <= before < min(self.ceiling, MANY - 1):
                 self._uniform[number] = before + 1
             else:
@@ -83,24 +91,46 @@ class ReferenceTally:
     def _open(self, number: int) -> bytearray:
         if len(self._dense) >= self._compact_at:
             self._compact()
-        value = self._uniform.pop(number, 0)
-        page = self._dense[number] = bytearray([value]) * PAGE
+        packed = self._packed.pop(number, None)
+        if packed is None:
+            page = bytearray([self._uniform.pop(number, 0)]) * PAGE
+        else:
+            page = bytearray(zlib.decompress(packed))
+            self._size -= len(packed)
+            self._again += 1
+        self._dense[number] = page
         return page
 
     def _compact(self) -> None:
+        """Some pages are bytes no more. Raises FormatError (LIMIT)."""
+        # References all over the image open the same pages again and again: then more of them stay open.
+        wander, self._again = self._again > len(self._dense) // 2 and self._compact_at < DENSE, 0
         for number, page in list(self._dense.items()):
             value = page[0]
             if value != MANY and page.count(value) == PAGE:
                 del self._dense[number]
                 if value:
                     self._uniform[number] = value
-        if len(self._dense) >= DENSE:
+            elif not wander:
+                del self._dense[number]
+                packed = self._packed[number] = zlib.compress(page, 1)
+                self._size += len(packed)
+        if self._size > PACKED:
             raise FormatError("The image refers to more of the file than a check can keep", kind=ErrorKind.LIMIT)
-        self._compact_at = min(DENSE, max(COMPACT, 2 * len(self._dense)))
+        if wander:
+            self._compact_at = min(DENSE, 2 * self._compact_at)
+
+    def _page(self, number: int) -> bytes | bytearray | None:
+        """The counts of a page, None where they are all equal."""
+        page = self._dense.get(number)
+        if page is not None:
+            return page
+        packed = self._packed.get(number)
+        return None if packed is None else zlib.decompress(packed)
 
     def __getitem__(self, unit: int) -> int:
         number, index = divmod(unit, PAGE)
-        page = self._dense.get(number)
+        page = self._page(number)
         if page is None:
             return self._uniform.get(number, 0)
         return page[index] if page[index] != MANY else self._many[unit]
@@ -111,7 +141,7 @@ class ReferenceTally:
         while count:
             number, start = divmod(first, PAGE)
             some = min(count, PAGE - start)
-            page = self._dense.get(number)
+            page = self._page(number)
             if page is None:
                 value = self._uniform.get(number, 0)
                 parts.append(UNIFORM[value][:some] if value < len(UNIFORM) else bytes([value]) * some)
@@ -125,7 +155,7 @@ class ReferenceTally:
         """(first unit, units) of the pages within a range that may have references, clipped to it, in order."""
         end = first + count
         for number in range(first // PAGE, -(-end // PAGE) if count else 0):
-            if number in self._dense or self._uniform.get(number):
+            if number in self._dense or number in self._packed or self._uniform.get(number):
                 start = max(first, number * PAGE)
                 yield start, min(end, number * PAGE + PAGE) - start
 

@@ -292,6 +292,7 @@ def test_a_check_has_a_bound_on_its_memory(monkeypatch):
     assert quirk("check-memory") == []
     monkeypatch.setattr(tallies, "DENSE", 2)
     monkeypatch.setattr(tallies, "COMPACT", 1)
+    monkeypatch.setattr(tallies, "PACKED", 100)
     count = tallies.ReferenceTally(1 << 16)
     with pytest.raises(FormatError) as caught:
         for page in range(8):

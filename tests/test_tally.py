@@ -6,11 +6,15 @@ import random
 
 import pytest
 
+from instar_core import tally as tally_module
 from instar_core.tally import MANY, PAGE, ReferenceTally, narrow_table, unequal, wide_entry
 
 
+@pytest.mark.parametrize("compact", [1, 2, tally_module.COMPACT])
 @pytest.mark.parametrize("ceiling", [1, 3, 15, 254, 255, 300, 65535])
-def test_counts_are_those_of_counting_one_by_one(ceiling):
+def test_counts_are_those_of_counting_one_by_one(ceiling, compact, monkeypatch):
+    monkeypatch.setattr(tally_module, "COMPACT", compact)
+    monkeypatch.setattr(tally_module, "DENSE", 2 * compact)
     choice = random.Random(ceiling)
     tally = ReferenceTally(ceiling)
     counts = {}
@@ -45,6 +49,28 @@ def test_pages_that_became_uniform_are_folded():
         tally.add(start, PAGE // 2)
     assert len(tally._dense) < 600
     assert tally.narrow(0, 2000 * PAGE) == b"\1" * (2000 * PAGE)
+
+
+def test_pages_with_a_gap_each_take_hardly_any_memory():
+    tally = ReferenceTally(65535)
+    pages = 12_000  # 24 TiB of clusters of 64 KiB
+    for number in range(pages):
+        tally.add(number * PAGE, PAGE // 2)
+        tally.add(number * PAGE + PAGE // 2 + 1, PAGE // 2 - 1)
+    assert len(tally._dense) <= tally_module.COMPACT
+    assert sum(map(len, tally._packed.values())) < 200 * pages
+    assert tally[7 * PAGE + PAGE // 2] == 0
+    assert tally[7 * PAGE] == tally[(pages - 1) * PAGE + 5] == 1
+    assert tally.narrow(9 * PAGE, PAGE).count(1) == PAGE - 1
+
+
+def test_references_all_over_an_image_keep_their_pages_open():
+    tally = ReferenceTally(65535)
+    for turn in range(40):
+        for number in range(1000):
+            tally.add(number * PAGE + 17 * turn)
+    assert len(tally._dense) == 1000
+    assert tally[999 * PAGE + 17] == tally[5 * PAGE] == 1
 
 
 def test_only_pages_with_references_are_visited():
