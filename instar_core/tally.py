@@ -37,14 +37,14 @@ UNIFORM = tuple(bytes([count]) * PAGE for count in range(3))
 class ReferenceTally:
     """How often each unit is referenced; units not mentioned have 0. No count passes `ceiling`."""
 
-    __slots__ = ("_again", "_compact_at", "_dense", "_many", "_packed", "_size", "_uniform", "ceiling")
+    __slots__ = ("_again", "_compact_at", "_dense", "_last", "_many", "_packed", "_uniform", "ceiling")
 
     def __init__(self, ceiling: int) -> None:
         self.ceiling = ceiling
         self._uniform: dict[int, int] = {}
         self._dense: dict[int, bytearray] = {}
         self._packed: dict[int, bytes] = {}
-        self._size = 0
+        self._last = -1, b""
         self._many: dict[int, int] = {}
         self._compact_at = COMPACT
         self._again = 0
@@ -96,7 +96,7 @@ class ReferenceTally:
             page = bytearray([self._uniform.pop(number, 0)]) * PAGE
         else:
             page = bytearray(zlib.decompress(packed))
-            self._size -= len(packed)
+            self._last = -1, b""
             self._again += 1
         self._dense[number] = page
         return page
@@ -104,7 +104,7 @@ class ReferenceTally:
     def _compact(self) -> None:
         """Some pages are bytes no more. Raises FormatError (LIMIT)."""
         # References all over the image open the same pages again and again: then more of them stay open.
-        wander, self._again = self._again > len(self._dense) // 2 and self._compact_at < DENSE, 0
+        wander = self._again > 2 * len(self._packed) > 0 and self._compact_at < DENSE
         for number, page in list(self._dense.items()):
             value = page[0]
             if value != MANY and page.count(value) == PAGE:
@@ -113,12 +113,12 @@ class ReferenceTally:
                     self._uniform[number] = value
             elif not wander:
                 del self._dense[number]
-                packed = self._packed[number] = zlib.compress(page, 1)
-                self._size += len(packed)
-        if self._size > PACKED:
+                self._packed[number] = zlib.compress(page, 1)
+        if sum(map(len, self._packed.values())) > PACKED:
             raise FormatError("The image refers to more of the file than a check can keep", kind=ErrorKind.LIMIT)
         if wander:
             self._compact_at = min(DENSE, 2 * self._compact_at)
+            self._again = 0
 
     def _page(self, number: int) -> bytes | bytearray | None:
         """The counts of a page, None where they are all equal."""
@@ -126,7 +126,11 @@ class ReferenceTally:
         if page is not None:
             return page
         packed = self._packed.get(number)
-        return None if packed is None else zlib.decompress(packed)
+        if packed is None:
+            return None
+        if self._last[0] != number:
+            self._last = number, zlib.decompress(packed)
+        return self._last[1]
 
     def __getitem__(self, unit: int) -> int:
         number, index = divmod(unit, PAGE)

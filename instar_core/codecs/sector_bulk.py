@@ -21,7 +21,9 @@ POLYNOMIAL = 0x87
 
 class Bulk(NamedTuple):
     """`xor(a, b)` of equal lengths, words of 8 bytes; `tweaks(first, count)`: for each 16-byte tweak, it and its
-    count - 1 successors; `xor_into(a, b, room)` where that is better than an xor that is copied."""
+    count - 1 successors, valid until the next call; `xor_into(a, b, room)` where that is better than an xor that is
+    copied.
+    """
 
     xor: Callable[[Buffer, Buffer], Buffer]
     tweaks: Callable[[bytes, int], Buffer]
@@ -65,12 +67,10 @@ def _with_numpy(numpy: Any) -> Bulk:
         made = numpy.frombuffer(a, word) ^ numpy.frombuffer(b, word)
         return memoryview(made).cast("B")
 
-    made = _Tweaks(numpy)
-
     def xor_into(a: Buffer, b: Buffer, room: Buffer) -> None:
         numpy.bitwise_xor(numpy.frombuffer(a, word), numpy.frombuffer(b, word), out=numpy.frombuffer(room, word))
 
-    return Bulk(xor, made.tweaks, xor_into)
+    return Bulk(xor, _Tweaks(numpy).tweaks, xor_into)
 
 
 class _Tweaks:
@@ -87,7 +87,7 @@ class _Tweaks:
         self._scratch: tuple[Any, ...] = ()
 
     def tweaks(self, first: bytes, count: int) -> memoryview:
-        """See Bulk; what is given back holds until the next call."""
+        """See Bulk."""
         numpy, word = self._numpy, self._word
         lanes = numpy.frombuffer(first, word).reshape(-1, 2)
         step = min(count, self.STEP)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BLOCK = 2 << 20
 DEPTH = 4
-"""Buffers of each disk that are ready to be compared."""
+"""Buffers of the second disk that are ready to be compared."""
 SECTOR = 512
 
 
@@ -36,12 +36,9 @@ def compare(
     FormatError, DeviceError, Cancelled.
     """
     end = max(sizes)
-    # A pool for each: two threads read.
+    # A pool for each: the second disk is read in a thread of its own.
     with CodecPool(sandbox, guarded=guarded) as pool, CodecPool(sandbox, guarded=guarded) as further:
-        streams = (
-            blocks(first, pool, BLOCK, 0, end),
-            blocks(second, further, BLOCK, 0, end, depth=DEPTH),
-        )
+        streams = blocks(first, pool, BLOCK, 0, end), blocks(second, further, BLOCK, 0, end, depth=DEPTH)
         one, other = _Stream(streams[0]), _Stream(streams[1])
         try:
             at = 0

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from instar_core.dataplane.plans import Block
     from instar_core.piece import Piece
 
-ALONE = 8
-"""Buffers filled before a thread is started to read ahead."""
-
 CACHE = 4 << 20
 """Bytes of decoded units that are kept for the next read."""
 
@@ -103,7 +100,7 @@ def blocks(
     """
     buffers = Buffers(-(-size // GRAIN) * GRAIN)
     loads = Loader(buffers, pool, align=GRAIN).loads(covering(pieces, start, end), start)
-    batches = ahead(loads, depth, after=ALONE if depth else 1 << 62)
+    batches = ahead(loads, depth)
     try:
         for batch in batches:
             for load in batch:

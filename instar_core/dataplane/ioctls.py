@@ -1,7 +1,8 @@
 """Requests to the kernel that the os module lacks: block devices, shared extents, file attributes, fallocate's modes.
 
 The numbers are those of linux/fs.h and linux/falloc.h, the same on every architecture that Python runs on but a few
-(MIPS, PowerPC, SPARC encode directions differently; there these calls fail with ENOTTY, as if unsupported).
+(MIPS, PowerPC, SPARC encode directions differently; there these calls fail with ENOTTY, as if unsupported). So is
+fallocate where the sandbox does not know the number of the system call.
 """
 
 from __future__ import annotations

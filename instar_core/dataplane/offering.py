@@ -38,9 +38,6 @@ DEPTH = 4
 READY = 16 << 20
 """Bytes of them, unless one alone has more."""
 
-ALONE = 8
-"""Loads made before a thread is started to read ahead: small images do without."""
-
 HELD = 80 << 20
 """Bytes that may be unplaced beside two of a writer's units: a writer's 64 MiB, and what it was told last."""
 
@@ -104,9 +101,8 @@ class Offering:
             encoding = Encoding(self.pool, coding, required=self.geometry.coding_required, full=self.full)
             stream = encoding.encoded(loads)
         else:
-            depth = max(1, min(DEPTH, READY // self.buffers.size))
-            after = ALONE if self.threads else 1 << 62
-            stream = plain(ahead(loads, depth, after=after))
+            depth = max(1, min(DEPTH, READY // self.buffers.size)) if self.threads else 0
+            stream = plain(ahead(loads, depth))
         try:
             for batch in stream:
                 runs: list[Run] = []

@@ -10,21 +10,22 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-def ahead(stream: Iterator[T], depth: int, *, after: int = 0) -> Generator[list[T], None, None]:
+ALONE = 8
+"""Items made in the caller's thread before another one is started: small disks do without."""
+
+
+def ahead(stream: Iterator[T], depth: int) -> Generator[list[T], None, None]:
     """The stream's items in batches: all that are ready, at least one and at most `depth`.
 
-    The first `after` items are made in the caller's thread, one to a batch; then a thread takes over and keeps up to
-    `depth` items ready. An error of the stream is raised where it
-    happened; closing this closes the stream.
+    The first items are made in the caller's thread, one to a batch; then a thread takes over and keeps up to `depth`
+    items ready. With a depth of 0 none ever does. An error of the stream is raised where it happened; closing this
+    closes the stream.
     """
     try:
-        while after > 0:
-            item = next(stream, None)
-            if item is None:
-                return
-            after -= 1
+        for made, item in enumerate(stream, 1):
             yield [item]
-        yield from _threaded(stream, depth)
+            if depth and made == ALONE:
+                yield from _threaded(stream, depth)
     finally:
         close = getattr(stream, "close", None)
         if close is not None:
