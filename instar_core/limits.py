@@ -27,6 +27,9 @@ PAGE = 64 * KIB
 PAGES = 64
 """Pages kept by a source."""
 
+PAGES_AHEAD = 16
+"""Pages that a source reads at once where reads go forward."""
+
 FRAME = 8 * MIB
 """Largest frame on the wire between a worker and the host."""
 

@@ -13,21 +13,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
+    Page = tuple[bytes, int]
+    """What was read with it, and where the page begins in that."""
+
 SMALL_TABLE = 1024
 SCAN = 256
+SKIPPED = 1
+"""Pages that may be left out by reads that still go forward."""
 CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 class Source:
     """One device: `size` bytes, of which the host's file system keeps `allocated` (0 where it cannot tell)."""
 
-    __slots__ = ("_pages", "_pread", "allocated", "size")
+    __slots__ = ("_next", "_pages", "_pread", "_reach", "allocated", "size")
 
     def __init__(self, pread: Callable[[int, int], bytes], size: int, allocated: int = 0) -> None:
         self._pread = pread
         self.size = size
         self.allocated = allocated
-        self._pages: dict[int, bytes] = {}
+        self._pages: dict[int, Page] = {}
+        self._next = 0
+        self._reach = 0
 
     def read(self, offset: int, length: int, *, pad: bool = False) -> bytes:
         """The `length` bytes at `offset`; with `pad`, what lies past the end reads as zeros.
@@ -51,11 +58,14 @@ class Source:
         last = (offset + length - 1) // limits.PAGE if length else first
         if last > first + 1:
             return self._whole(offset, length)
-        page = self._page(first)
-        start = offset - first * limits.PAGE
-        if last == first:
-            return page[start : start + length]
-        return page[start:] + self._page(last)[: start + length - limits.PAGE]
+        data, base = self._pages.get(first) or self._missed(first)
+        start = base + offset - first * limits.PAGE
+        if last > first:
+            behind, base_behind = self._pages.get(last) or self._missed(last)
+            if behind is not data:
+                end = base_behind + offset + length - last * limits.PAGE
+                return data[start : base + limits.PAGE] + behind[base_behind:end]
+        return data[start : start + length]
 
     def unpack(self, layout: Struct, offset: int, *, pad: bool = False) -> tuple[Any, ...]:
         """The fields that `layout` names, read at `offset`."""
@@ -87,15 +97,32 @@ class Source:
         pieces = arithmetic_runs(data, count, width, stride, mask or (1 << 8 * width) - 1, "big" if big else "little")
         return join(pieces, stride)
 
-    def _page(self, number: int) -> bytes:
-        page = self._pages.get(number)
-        if page is None:
-            start = number * limits.PAGE
-            page = self._whole(start, min(limits.PAGE, self.size - start))
-            if len(self._pages) >= limits.PAGES:
-                del self._pages[next(iter(self._pages))]
-            self._pages[number] = page
-        return page
+    def _missed(self, number: int) -> Page:
+        """A page that is not kept is read and kept, and the more behind it the longer reads have gone forward.
+
+        A read by a guest costs more than copying ten pages does.
+        """
+        onward = 0 <= number - self._next <= SKIPPED
+        data = self._pages_from(number, min(2 * self._reach or 1, limits.PAGES_AHEAD) if onward else 1)
+        self._reach = -(-len(data) // limits.PAGE)
+        self._next = number + self._reach
+        for index in range(self._reach):
+            self._pages[number + index] = data, index * limits.PAGE
+        while len(self._pages) > limits.PAGES:
+            del self._pages[next(iter(self._pages))]
+        return data, 0
+
+    def _pages_from(self, number: int, count: int) -> bytes:
+        """At most so many pages, and at least the first: what lies behind it may be bad, or gone."""
+        start = number * limits.PAGE
+        length = min(count * limits.PAGE, self.size - start)
+        if count > 1:
+            data = self._pread(length, start)
+            if len(data) < length:
+                data = data[: len(data) // limits.PAGE * limits.PAGE]
+            if data:
+                return data
+        return self._whole(start, min(limits.PAGE, length))
 
     def _whole(self, offset: int, length: int) -> bytes:
         data = self._pread(length, offset)

@@ -11,7 +11,7 @@ import pytest
 
 from instar_core import limits
 from instar_core.errors import ErrorKind, FormatError
-from instar_core.source import bytes_source, descriptor_source
+from instar_core.source import Source, bytes_source, descriptor_source
 
 
 def test_reads_equal_the_bytes_at_every_place(tmp_path: Path) -> None:
@@ -41,6 +41,55 @@ def test_a_read_of_a_hostile_length_is_refused_before_memory_is_taken() -> None:
         with pytest.raises(FormatError) as caught:
             bytes_source(b"abc").read(offset, length, pad=True)
         assert caught.value.kind == ErrorKind.LIMIT
+
+
+def reader(data: bytes, asked: list[int], most: int = 1 << 30) -> Source:
+    """A source over the data that notes how many pages each read wants, and never gets more than `most` bytes."""
+
+    def pread(length: int, offset: int) -> bytes:
+        asked.append(length // limits.PAGE)
+        return data[offset : offset + min(length, most)]
+
+    return Source(pread, len(data))
+
+
+def test_small_reads_that_go_forward_take_more_and_more_at_once() -> None:
+    data = random.Random(5).randbytes(40 * limits.PAGE)
+    asked: list[int] = []
+    source = reader(data, asked)
+    for offset in range(0, len(data), 30_000):
+        assert source.read(offset, 12) == data[offset : offset + 12]
+    assert asked == [1, 2, 4, 8, 16, 9]
+
+
+def test_small_reads_that_jump_take_a_page_each() -> None:
+    data = random.Random(5).randbytes(40 * limits.PAGE)
+    asked: list[int] = []
+    source = reader(data, asked)
+    for page in (7, 3, 20, 11, 39):
+        assert source.read(page * limits.PAGE + 5, 12) == data[page * limits.PAGE + 5 :][:12]
+    assert asked == [1, 1, 1, 1, 1]
+
+
+def test_reading_ahead_stops_where_there_is_less_and_loses_nothing() -> None:
+    data = random.Random(5).randbytes(40 * limits.PAGE + 100)
+    for most in (1000, limits.PAGE, limits.PAGE + 1, 3 * limits.PAGE - 1, 5 * limits.PAGE):
+        source = reader(data, [], most)
+        for offset in range(0, len(data) - 12, 50_000):
+            assert source.read(offset, 12) == data[offset : offset + 12], (most, offset)
+        assert source.read(len(data) - 12, 12) == data[-12:]
+
+
+def test_a_page_can_be_read_where_those_behind_it_are_gone(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(random.Random(5).randbytes(8 * limits.PAGE))
+    with file.open("r+b") as opened:
+        source = descriptor_source(opened.fileno(), 8 * limits.PAGE)
+        source.read(0, 12)
+        os.truncate(file, 2 * limits.PAGE)
+        assert source.read(limits.PAGE, 12) == os.pread(opened.fileno(), 12, limits.PAGE)
+        with pytest.raises(FormatError, match="shorter"):
+            source.read(2 * limits.PAGE, 12)
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
