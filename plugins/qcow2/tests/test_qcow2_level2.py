@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from instar_qcow2 import layout
-from instar_qcow2.level2 import entry_runs, flagged, stretches, unflagged
+from instar_qcow2.level2 import entry_runs, flagged, rows, stretches, unflagged
 
 CLUSTER = 1 << 16
 SEED = 7
@@ -58,6 +58,30 @@ def test_a_table_that_is_one_run_is_one_stretch(width, flags):
     assert list(stretches(header(width), data)) == [(0, 8192, flags | CLUSTER)]
     assert list(entry_runs(header(width), data)) == [(0, 8192, flags | CLUSTER, CLUSTER)]
     assert not list(stretches(header(width), bytes(len(data))))
+
+
+@pytest.mark.parametrize("width", [8, 16])
+def test_rows_tell_every_cluster_once_for_each_entry_in_order(width):
+    chance = random.Random(SEED)
+    for _ in range(50):
+        data, entries = table(chance, width)
+        told = [entry + CLUSTER * at for count, entry in rows(header(width), data) for at in range(count)]
+        assert told == [entry for entry in entries if entry]
+
+
+@pytest.mark.parametrize("width", [8, 16])
+def test_clusters_in_a_row_in_the_file_are_one_row_whatever_lies_between_them_in_the_table(width):
+    words = [CLUSTER * (at // 3 + 1) if at % 3 == 0 else 0 for at in range(900)]
+    data = b"".join(word.to_bytes(8, "big") + bytes(width - 8) for word in words)
+    assert list(rows(header(width), data)) == [(300, CLUSTER)]
+
+
+def test_a_row_ends_with_the_numbers_that_an_entry_can_be():
+    most = (1 << 64) - CLUSTER
+    words = [most - CLUSTER, most, 0, most, CLUSTER]
+    alone = layout.COMPRESSED
+    told = list(rows(header(8), b"".join((word & ~alone).to_bytes(8, "big") for word in words)))
+    assert told == [(2, words[0] & ~alone), (1, most & ~alone), (1, CLUSTER)]
 
 
 class Shared:

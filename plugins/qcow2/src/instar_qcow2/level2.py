@@ -11,6 +11,7 @@ from instar_core.source import arithmetic_runs, join
 from instar_qcow2 import layout, limits
 from instar_qcow2.tablescan import equal_runs
 
+UNSIGNED = (1 << 64) - 1
 UNCOPIED = bytes([byte & 0x7F for byte in range(256)])
 
 TYPE_CHECKING = False
@@ -80,15 +81,12 @@ def stretches(header: Header, data: bytes) -> Iterator[tuple[int, int, int]]:
     Compressed clusters stand alone, and entries that are 0 are left out; for counting and flagging this is faster than
     entry_runs where neither the whole table is one run nor its entries are all over the place.
     """
-    width = header.l2_entry_size
-    whole = next(entry_runs(header, data))
-    if whole[1] * width == len(data) and (whole[3] or not whole[2]):
+    whole = _one_run(header, data)
+    if whole:
         if whole[2]:
-            yield whole[:3]
+            yield whole
         return
-    words = array("Q", data)[:: width // 8]
-    if sys.byteorder == "little":
-        words.byteswap()
+    words = _words(header, data)
     size = header.cluster_size
     at = count = first = following = 0
     for index, entry in zip(compress(range(len(words)), words), filter(None, words), strict=True):
@@ -104,15 +102,68 @@ def stretches(header: Header, data: bytes) -> Iterator[tuple[int, int, int]]:
         yield at, count, first
 
 
+def _one_run(header: Header, data: bytes) -> tuple[int, int, int] | None:
+    """(0, count, first entry) of an L2 table that is clusters in a row with equal flags, or 0 throughout."""
+    index, count, entry, step = next(entry_runs(header, data))
+    whole = count * header.l2_entry_size == len(data) and (step or not entry)
+    return (index, count, entry) if whole else None
+
+
+def _words(header: Header, data: bytes) -> array[int]:
+    """The entries of an L2 table in memory, without the bitmaps of subclusters."""
+    words = array("Q", data)[:: header.l2_entry_size // 8]
+    if sys.byteorder == "little":
+        words.byteswap()
+    return words
+
+
 def refer(header: Header, data: bytes, clusters: HostClusters, change: int) -> None:
     """Every host cluster that the L2 table `data` refers to is referred to once more, or once less."""
-    for _, count, entry in stretches(header, data):
+    for count, entry in rows(header, data):
         if entry & layout.COMPRESSED:
             clusters.refer_bytes(*compressed_place(header, entry), change)
         else:
             offset = data_offset(header, entry)
             if offset:
                 clusters.refer(offset >> header.cluster_bits, count, change)
+
+
+def rows(header: Header, data: bytes) -> Iterator[tuple[int, int]]:
+    """(count, first entry) of what an L2 table in memory refers to: clusters in a row in the file, whatever lies
+    between them in the table. Compressed clusters, and entries without a cluster, stand alone; 0 is left out."""
+    whole = _one_run(header, data)
+    if whole:
+        if whole[2]:
+            yield whole[1:]
+        return
+    words = array("Q", filter(None, _words(header, data)))
+    size = header.cluster_size
+    at = 0
+    while at < len(words):
+        entry, count = words[at], 1
+        more = at + 1 < len(words) and words[at + 1] == entry + size
+        if more and not entry & layout.COMPRESSED and entry & layout.OFFSET_MASK:
+            count = _row(words, at, size)
+        yield count, entry
+        at += count
+
+
+def _row(words: array[int], at: int, size: int) -> int:
+    """How many words from this one on, two at least, are each by `size` more than the one before: by looking at ever
+    more at once, and then at ever fewer."""
+    first = words[at]
+    most = min(len(words) - at, (UNSIGNED - first) // size + 1)
+    count, step, growing = 2, 2, True
+    while step:
+        step = min(step, most - count)
+        here = first + count * size
+        if step and words[at + count : at + count + step] == array("Q", range(here, here + step * size, size)):
+            count += step
+            step *= 2 if growing else 1
+        else:
+            growing = False
+            step //= 2
+    return count
 
 
 def flagged(header: Header, data: bytes, clusters: HostClusters) -> bytes:
