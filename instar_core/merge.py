@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from instar_core.dataplane.sparse import file_extents
+from instar_core.dataplane.sparse import Stretches, file_extents
 from instar_core.errors import ErrorKind, FormatError
 from instar_core.types import NOWHERE, Extent, Flag, Kind, Layer, LayerKind
 
@@ -109,15 +109,20 @@ def cut(extent: Extent, start: int, stop: int) -> Extent:
 
 def refined(stream: Iterator[tuple[Extent, Member, int]]) -> Iterator[tuple[Extent, Member, int, bool]]:
     """The same extents with (last) whether their file has data there. Only extents that ask for it are looked into."""
+    stretches = Stretches()
     for extent, member, depth in stream:
         plain = extent.kind == Kind.DATA and not extent.coding
         if not plain or not extent.flags:
             yield extent, member, depth, extent.kind == Kind.DATA
             continue
-        device = member.devices[extent.device]
+        descriptor = member.devices[extent.device].descriptor
         whole = extent.flags & Flag.HOLES
+        filled = stretches.data(descriptor, extent.offset, extent.length)
+        if filled or (filled is False and not whole):
+            yield extent, member, depth, filled
+            continue
         at = extent.start
-        for offset, length, data in file_extents(device.descriptor, extent.offset, extent.length):
+        for offset, length, data in file_extents(descriptor, extent.offset, extent.length):
             kind = Kind.ZERO if whole and not data else Kind.DATA
             yield Extent(at, length, kind, extent.device, offset, flags=extent.flags), member, depth, data
             at += length

@@ -90,10 +90,48 @@ def test_the_holes_of_a_file_are_told_and_cover_the_range(files):
     assert list(sparse.file_extents(target, 0, 0)) == []
 
 
+def holed(files):
+    """A file of 4 MiB, of which every 16 KiB are data or a hole, at random."""
+    target = files(size=4 * MIB)
+    for at in range(0, 4 * MIB, 16 * KIB):
+        if random.Random(at).random() < 0.5:
+            os.pwrite(target, b"x" * 16 * KIB, at)
+    return target
+
+
+def test_what_a_file_said_of_its_holes_goes_for_every_range_in_them(files):
+    target = holed(files)
+    stretches = sparse.Stretches()
+    chance = random.Random(3)
+    for _ in range(3000):
+        start, length = chance.randrange(5 * MIB), chance.choice((1, 512, 4 * KIB, 16 * KIB, 64 * KIB, MIB))
+        told = {data for _, _, data in sparse.file_extents(target, start, length)}
+        assert stretches.data(target, start, length) == (told.pop() if len(told) == 1 else None)
+
+
+def test_of_files_in_order_or_in_disorder_each_stretch_is_asked_about_only_a_few_times(files, monkeypatch):
+    target, other = files(size=4 * MIB), holed(files)
+    os.pwrite(target, b"x" * MIB, MIB)
+    stretches = sparse.Stretches()
+    asked = []
+    seek = os.lseek
+    monkeypatch.setattr(os, "lseek", lambda *how: asked.append(how) or seek(*how))
+    places = list(range(2 * MIB, 4 * MIB, 4 * KIB)) + list(range(MIB, 2 * MIB, 4 * KIB))
+    for at in places:
+        assert stretches.data(target, at, 4 * KIB) == (at < 2 * MIB)
+        assert stretches.data(other, 5 * MIB, KIB) is False
+    assert len(asked) == 4
+    random.Random(3).shuffle(places)
+    for at in places:
+        assert stretches.data(target, at, 4 * KIB) == (at < 2 * MIB)
+    assert len(asked) == 4
+
+
 def test_a_file_that_tells_no_holes_is_all_data():
     ends = os.pipe()
     try:
         assert list(sparse.file_extents(ends[0], 100, 50)) == [(100, 50, True)]
+        assert sparse.Stretches().data(ends[0], 100, 50) is True
     finally:
         os.close(ends[0])
         os.close(ends[1])

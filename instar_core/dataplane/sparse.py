@@ -16,6 +16,9 @@ WIDE = 64 << 10
 ZEROS = bytes(1 << 20)
 """Zeros to compare and write with: making them anew costs far more than using them."""
 
+ENDLESS = 1 << 63
+"""Behind every file."""
+
 
 def is_zero(buffer: bytes | bytearray, start: int, length: int) -> bool:
     """Whether this part of the buffer holds only zeros."""
@@ -154,3 +157,39 @@ def file_extents(descriptor: int, start: int, length: int, least: int = 0) -> It
             at = end
     if begun >= 0:
         yield begun, end - begun, True
+
+
+class Stretches:
+    """What files have said of their holes: of each the last hole and the last data that were asked about.
+
+    Of files in many pieces, one answer goes for many of them. A file that changes meanwhile may look as it did.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[int, dict[bool, tuple[int, int]]] = {}
+
+    def data(self, descriptor: int, start: int, length: int) -> bool | None:
+        """Whether the whole range of the file is data (True) or a hole (False); None where it is some of both."""
+        end = start + length
+        known = self._known.setdefault(descriptor, {})
+        for data, (first, last) in known.items():
+            if first <= start and end <= last:
+                return data
+        data, last = _stretch(descriptor, start)
+        first, end_known = known.get(data, (start, start))
+        if first <= last and start <= end_known:  # both are right, and so is what they make together
+            known[data] = min(first, start), max(last, end_known)
+        else:
+            known[data] = start, last
+        return data if end <= last else None
+
+
+def _stretch(descriptor: int, at: int) -> tuple[bool, int]:
+    """Whether this byte of a file is data, and where what it is in ends; past the end of the file is a hole."""
+    try:
+        data = os.lseek(descriptor, at, os.SEEK_DATA)
+        return data == at, os.lseek(descriptor, at, os.SEEK_HOLE) if data == at else data
+    except OSError as error:
+        return error.errno != errno.ENXIO, ENDLESS
