@@ -17,7 +17,7 @@ from instar_core.dataplane.content import Content
 from instar_core.errors import ContractViolation, FormatError, NotInstalled, SandboxError
 from instar_core.piece import Piece
 from instar_core.types import Coding
-from instar_core.worker import arena, codec
+from instar_core.worker import codec
 
 KIB, MIB = 1 << 10, 1 << 20
 UNIT = 64 * KIB
@@ -220,7 +220,7 @@ def test_a_worker_that_dies_is_a_sandbox_error(files, monkeypatch):
 
 
 def test_a_worker_refuses_places_outside_its_arena():
-    state = codec.State(lambda *_: 0, arena.Mapped(memoryview(bytearray(100)), 100))
+    state = codec.State(lambda *_: 0, memoryview(bytearray(100)))
     good = codec.ENTRY.pack(0, 50, 50, 50, 0)
     for bad in ((0, 101, 0, 0, 0), (0, 0, 60, 41, 0), ((1 << 64) - 1, 2, 0, 0, 0)):
         answer = codec.answer(state, good + codec.ENTRY.pack(*bad))
@@ -234,7 +234,7 @@ def test_a_worker_reports_what_failed_and_keeps_what_went_before():
             raise RuntimeError("x" * 5000)
         return 7
 
-    state = codec.State(code, arena.Mapped(memoryview(bytearray(100)), 100))
+    state = codec.State(code, memoryview(bytearray(100)))
     answer = codec.answer(state, b"".join(codec.ENTRY.pack(0, 1, 1, 9, number) for number in range(4)))
     assert answer[:5] == codec.FAILURE + codec.FAILED.pack(2)
     assert answer[5:13] == codec.MADE.pack(7) * 2
@@ -334,7 +334,7 @@ def test_coded_disks_are_compared_through_one_pool(files):
     assert compare(iter(pieces), iter([Piece(0, size, False, plain)]), (size, size)) == (size - 1000) // 512 * 512
 
 
-def test_a_worker_that_cannot_map_its_arena_copies_each_batch_and_answers_the_same(monkeypatch):
+def test_a_worker_codes_in_place_and_stops_at_the_first_piece_that_fails():
     def code(stored, out, number):
         if number == 3:
             raise RuntimeError("no")
@@ -342,19 +342,14 @@ def test_a_worker_that_cannot_map_its_arena_copies_each_batch_and_answers_the_sa
         return len(stored)
 
     content = bytes(range(64))
-    requests = [
-        b"".join(codec.ENTRY.pack(8 * at, 8, 64 + 12 * at, 12, at) for at in range(count)) for count in (0, 1, 3, 5)
-    ]
-    told = []
-    for environment in ({}, {arena.GUEST: "1"}):
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        file = os.memfd_create("arena")
-        os.pwrite(file, content + bytes(136), 0)
-        made = arena.arena(file, 200)
-        answers = [codec.answer(codec.State(code, made), request) for request in requests]
-        results = [os.pread(file, 8, 64 + 12 * at) for at in range(4)]
-        told.append((answers, results, os.pread(file, 64, 0), os.pread(file, 36, 100)))
-        os.close(file)
-    assert told[0] == told[1]
-    assert told[0][1][:3] == [content[8 * at : 8 * at + 8][::-1] for at in range(3)]
+    for count in (0, 1, 3, 5):
+        arena = memoryview(bytearray(content + bytes(136)))
+        request = b"".join(codec.ENTRY.pack(8 * at, 8, 64 + 12 * at, 12, at) for at in range(count))
+        answer = codec.answer(codec.State(code, arena), request)
+        done = min(count, 3)
+        lengths = codec.MADE.pack(8) * done
+        failed = codec.FAILURE + codec.FAILED.pack(3) + lengths
+        assert answer.startswith(failed) if count > 3 else answer == codec.LENGTHS + lengths
+        assert bytes(arena[:64]) == content
+        made = [content[8 * at : 8 * at + 8][::-1] + bytes(4) for at in range(done)]
+        assert bytes(arena[64:]) == b"".join(made).ljust(136, b"\0")

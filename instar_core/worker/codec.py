@@ -7,13 +7,14 @@ whose codec cannot be had at all answers every request by saying so.
 
 from __future__ import annotations
 
-from itertools import takewhile
 from struct import Struct
+
+from instar_sandbox import shared
 
 from instar_core import limits, wire
 from instar_core.codecs import CODINGS, PLUGIN, decoder, encoder
 from instar_core.errors import ErrorKind, FormatError, InstarError
-from instar_core.worker import arena, lent
+from instar_core.worker import lent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from instar_core.codecs import Code
-    from instar_core.worker.arena import Arena
 
     class Channel(Protocol):
         """The worker's end of a session."""
@@ -50,7 +50,7 @@ class State:
 
     __slots__ = ("arena", "code", "failure")
 
-    def __init__(self, code: Code | None, arena: Arena, failure: Exception | None = None) -> None:
+    def __init__(self, code: Code | None, arena: memoryview, failure: Exception | None = None) -> None:
         self.code = code
         self.arena = arena
         self.failure = failure
@@ -62,13 +62,13 @@ def prepare(argument: bytes, descriptors: tuple[int, ...]) -> State:
     `argument` is a mapping on the wire: direction (decode or encode), name, params, unit, size of the arena.
     """
     order = wire.decode(argument)
-    shared = arena.arena(descriptors[0], order["size"])
+    arena = shared.view(descriptors[0], order["size"])
     try:
-        return State(_code(order), shared)
+        return State(_code(order), arena)
     except MemoryError:
         raise
     except Exception as error:  # a library or a plugin may fail in any way when imported; the host is told
-        return State(None, shared, error)
+        return State(None, arena, error)
 
 
 def _code(order: Mapping[str, Any]) -> Code:
@@ -95,24 +95,17 @@ def answer(state: State, request: bytes) -> bytes:
     arena, code = state.arena, state.code
     if code is None:
         return UNABLE + told(state.failure)
-    entries = list(ENTRY.iter_unpack(request))
-    inside = list(takewhile(lambda entry: max(entry[0] + entry[1], entry[2] + entry[3]) <= arena.size, entries))
     made: list[int] = []
-    why: Exception | None = FormatError("a piece lies outside the arena") if len(inside) < len(entries) else None
-    if inside:
-        first, low = (min([entry[at] for entry in inside]) for at in (0, 2))
-        last, high = (max([entry[at] + entry[at + 1] for entry in inside]) for at in (0, 2))
-        sources, rooms = arena.take(first, last), arena.room(low, high)
-        try:
-            for source, length, room, capacity, number in inside:
-                stored = sources[source - first : source - first + length]
-                made.append(code(stored, rooms[room - low : room - low + capacity], number))
-        except MemoryError:
-            raise
-        except Exception as error:  # a codec fails in ways of its own; the host only needs to know that it did
-            why = error
-        if made:
-            arena.give(low, inside[len(made) - 1][2] + made[-1] - low)
+    why: Exception | None = None
+    try:
+        for source, length, room, capacity, number in ENTRY.iter_unpack(request):
+            if max(source + length, room + capacity) > len(arena):
+                raise FormatError("a piece lies outside the arena")
+            made.append(code(arena[source : source + length], arena[room : room + capacity], number))
+    except MemoryError:
+        raise
+    except Exception as error:  # a codec fails in ways of its own; the host only needs to know that it did
+        why = error
     lengths = b"".join([MADE.pack(length) for length in made])
     if why is None:
         return LENGTHS + lengths

@@ -7,7 +7,7 @@ import sys
 
 from instar_core.codecs import PLUGIN
 from instar_core.errors import ContractViolation, ErrorKind, FormatError
-from instar_core.worker import arena, relay
+from instar_core.worker import relay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from instar_core.codecs import Code
 
 HOOK = "instar_decode"
+GUEST = "INSTAR_SANDBOX_GUEST"
+"""A variable that every guest has in its environment."""
 
 
 def decoder(params: Mapping[str, Any], unit: int) -> Code:
@@ -60,6 +62,6 @@ def _hooks(name: str, value: str) -> ModuleType:
 
 
 def _import(module: str) -> None:
-    if module not in sys.modules and arena.GUEST in os.environ:
+    if module not in sys.modules and GUEST in os.environ:
         raise ImportError(f"{module} is not in this guest")
     __import__(module)

@@ -15,8 +15,8 @@ from instar_sandbox.kvm.space import Space
 PAGE = layout.PAGE
 WORD = (1 << 64) - 1
 ALLOWED = (
-    "read", "write", "readv", "writev", "pread64", "preadv", "preadv2", "pwrite64", "mmap", "munmap", "mremap",
-    "mprotect", "madvise", "brk", "futex", "clock_gettime", "gettimeofday", "time", "getrandom", "rt_sigprocmask",
+    "read", "write", "readv", "writev", "pread64", "preadv", "preadv2", "mmap", "munmap", "mremap", "mprotect",
+    "madvise", "brk", "futex", "clock_gettime", "gettimeofday", "time", "getrandom", "rt_sigprocmask",
     "sigaltstack", "sched_yield", "getpid", "gettid", "tgkill", "exit", "exit_group",
 )  # fmt: skip
 NEAR = (-PAGE - 1, -PAGE, -17, -16, -8, -7, -1, 0, 0, 0, 0, 1, 2, 7, 8, 15, 16, 100, PAGE - 1, PAGE, PAGE + 1)
@@ -35,11 +35,11 @@ class Hostile:
         size = memory.size
         self.marks = (
             0, layout.PML4, layout.TASK, layout.STUB, layout.CONTROL_END, layout.PROGRAM, layout.HEAP_END,
-            layout.STACK_START, layout.STACK_END, size, size, size, size - (1 << 20), layout.HIGH,
+            layout.STACK_START, layout.STACK_END, size, size, size, size - (1 << 20), layout.SHARED, layout.HIGH,
             1 << 47, 1 << 63, 1 << 64,
         )  # fmt: skip
         self.makers: dict[str, Callable[[], tuple[int, ...]]] = {
-            **{name: partial(self._plain, name) for name in ("read", "write", "pread64", "pwrite64")},
+            **{name: partial(self._plain, name) for name in ("read", "write", "pread64")},
             **{name: partial(self._pieces, name) for name in ("readv", "writev", "preadv", "preadv2")},
             "mmap": self._mmap, "munmap": self._range, "mremap": self._mremap, "madvise": self._madvise,
         }  # fmt: skip

@@ -1,4 +1,5 @@
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -194,6 +195,12 @@ def test_the_fork_server_sees_no_environment_of_its_caller(monkeypatch):
     monkeypatch.setenv("OS_PASSWORD", "secret")
     with start("process", Program("jailed_deeds", b"environment"), [], LIMITS, server=True) as session:
         assert "OS_PASSWORD" not in eval(session.receive())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, with other ways of its own")
+def test_large_buffers_of_a_served_worker_are_not_given_back_and_faulted_in_anew_each_time():
+    with start("process", Program("jailed_deeds", b"large_buffer_is_on_the_heap"), [], LIMITS, server=True) as session:
+        assert eval(session.receive()) is True
 
 
 def test_the_fork_server_finds_modules_where_its_caller_does(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from instar_sandbox.jail.descriptors import FIRST, INPUT, OUTPUT
-from instar_sandbox.kvm import layout, numbers, store
+from instar_sandbox.kvm import layout, numbers
 from instar_sandbox.kvm.errors import GuestEnded, GuestExited, GuestFault, GuestForbidden
 from instar_sandbox.kvm.memory import GuestMemory
 from instar_sandbox.kvm.output import Output
@@ -52,7 +52,7 @@ def memory():
 
 @pytest.fixture
 def calls(memory):
-    return SealedCalls(memory, Space(memory), Recorded(), 2, {})
+    return SealedCalls(memory, Space(memory), Recorded(), 2)
 
 
 def ask(calls, name, *arguments):
@@ -229,8 +229,8 @@ def test_a_guest_ends_with_its_code(calls, name):
 
 def test_a_guest_may_make_these_calls_and_no_other(calls):
     may = {
-        "read", "write", "readv", "writev", "pread64", "preadv", "preadv2", "pwrite64", "mmap", "munmap", "mremap",
-        "mprotect", "madvise", "brk", "futex", "clock_gettime", "gettimeofday", "time", "getrandom", "rt_sigprocmask",
+        "read", "write", "readv", "writev", "pread64", "preadv", "preadv2", "mmap", "munmap", "mremap", "mprotect",
+        "madvise", "brk", "futex", "clock_gettime", "gettimeofday", "time", "getrandom", "rt_sigprocmask",
         "sigaltstack", "sched_yield", "getpid", "gettid", "tgkill", "exit", "exit_group",
     }  # fmt: skip
     assert {numbers.named(number) for number in calls.table} == may
@@ -259,7 +259,7 @@ def test_an_answer_goes_out_in_order(calls, memory):
 
 
 def test_an_answer_that_is_not_taken_whole_has_no_gap(memory):
-    calls = SealedCalls(memory, Space(memory), Recorded(most=3), 0, {})
+    calls = SealedCalls(memory, Space(memory), Recorded(most=3), 0)
     memory.put(PLACE, b"0123456789")
     vector(memory, PLACE + 64, (PLACE, 2), (PLACE + 2, 6), (PLACE + 8, 2))
     assert ask(calls, "writev", OUTPUT, PLACE + 64, 3) == 5
@@ -314,7 +314,7 @@ def test_pieces_are_bounded_in_number_and_in_sum(calls, memory, name):
 def test_the_channel_is_read_as_it_comes():
     def deed():
         memory = GuestMemory(SIZE)
-        calls = SealedCalls(memory, Space(memory), Output(OUTPUT), 0, {})
+        calls = SealedCalls(memory, Space(memory), Output(OUTPUT), 0)
         assert ask(calls, "read", INPUT, 0, 0) == 0
         got = ask(calls, "read", INPUT, PLACE, 100)
         first = bytes(memory.part(PLACE, got))
@@ -343,7 +343,7 @@ def test_a_file_is_read_at_explicit_places_and_its_position_stays(tmp_path):
 
     def deed():
         memory = GuestMemory(SIZE)
-        calls = SealedCalls(memory, Space(memory), Output(OUTPUT), 1, {})
+        calls = SealedCalls(memory, Space(memory), Output(OUTPUT), 1)
         assert ask(calls, "pread64", FIRST, PLACE, 10, 3) == 10
         assert bytes(memory.part(PLACE, 11)) == content[3:13] + b"\0"
         assert ask(calls, "pread64", FIRST, PLACE, 100, len(content) - 7) == 7
@@ -378,43 +378,10 @@ def test_a_file_is_read_at_explicit_places_and_its_position_stays(tmp_path):
 def test_a_folder_or_a_pipe_in_place_of_a_file_is_an_error_number():
     def deed():
         memory = GuestMemory(SIZE)
-        calls = SealedCalls(memory, Space(memory), Output(OUTPUT), 2, {})
+        calls = SealedCalls(memory, Space(memory), Output(OUTPUT), 2)
         return [ask(calls, "pread64", number, PLACE, 10, 0) for number in (FIRST, FIRST + 1)]
 
     folder, (reader, writer) = os.open("/", os.O_RDONLY), os.pipe()
     assert child.work(deed, [folder, reader], seconds=30)[0] == [-21, -29]
     for descriptor in (folder, reader, writer):
         os.close(descriptor)
-
-
-def test_shared_memory_is_read_and_written_within_its_bounds(memory):
-    import mmap as maps
-
-    descriptor = store.memory_file("shared")
-    os.ftruncate(descriptor, 3 * PAGE)
-    whole = maps.mmap(descriptor, 3 * PAGE)
-    whole[:] = b"#" * 3 * PAGE
-    shared = memoryview(whole)[PAGE : 2 * PAGE]
-    calls = SealedCalls(memory, Space(memory), Recorded(), 2, {FIRST + 1: shared})
-    memory.put(PLACE, b"abcdef")
-    assert ask(calls, "pwrite64", FIRST + 1, PLACE, 6, 0) == 6
-    assert ask(calls, "pwrite64", FIRST + 1, PLACE, 6, PAGE - 6) == 6
-    assert ask(calls, "pwrite64", FIRST + 1, PLACE, 0, PAGE) == 0
-    assert ask(calls, "pread64", FIRST + 1, PLACE + 100, 3, 2) == 3
-    assert bytes(memory.part(PLACE + 100, 3)) == b"cde"
-    assert ask(calls, "pread64", FIRST + 1, PLACE + 200, 50, PAGE - 6) == 6
-    assert bytes(memory.part(PLACE + 200, 7)) == b"abcdef\0"
-    assert ask(calls, "pread64", FIRST + 1, PLACE, 50, PAGE) == 0
-    assert ask(calls, "pread64", FIRST + 1, PLACE, 50, (1 << 63) - 1) == 0
-    vector(memory, PLACE, (PLACE + 300, 2), (PLACE + 310, 8))
-    assert ask(calls, "preadv", FIRST + 1, PLACE, 2, PAGE - 6) == 6
-    assert (bytes(memory.part(PLACE + 300, 2)), bytes(memory.part(PLACE + 310, 5))) == (b"ab", b"cdef\0")
-    for length, offset in ((6, PAGE - 5), (1, PAGE), (0, PAGE + 1), (HUGE, 1), (1, HUGE), (6, -3), (PAGE + 1, 0)):
-        with pytest.raises(GuestForbidden):
-            ask(calls, "pwrite64", FIRST + 1, PLACE, length, offset)
-    with pytest.raises(GuestFault):
-        ask(calls, "pwrite64", FIRST + 1, layout.STUB, 6, 0)
-    assert whole[:PAGE] == whole[2 * PAGE :] == b"#" * PAGE
-    shared.release()
-    whole.close()
-    os.close(descriptor)

@@ -12,10 +12,10 @@ PRESENT, WRITABLE, USER, LARGE_PAGE, NO_EXECUTE = 1, 2, 4, 0x80, 1 << 63
 ADDRESS = 0x000FFFFFFFFFF000
 
 
-def area(size):
+def area(size, shared=0):
     """The control area of a guest of this size, as bytes."""
     made = bytearray(layout.CONTROL_END)
-    for address, content in control.pages(size):
+    for address, content in control.pages(size, shared):
         assert not any(made[address : address + len(content)]), f"two things stand at {address:#x}"
         made[address : address + len(content)] = content
         assert len(made) == layout.CONTROL_END, f"{address:#x} is outside the control area"
@@ -62,6 +62,17 @@ def test_user_code_sees_its_memory_and_nothing_else(size):
         assert not any(guard <= virtual < guard + layout.LARGE for virtual, *_ in pages)
 
 
+@pytest.mark.parametrize("shared", [1, layout.LARGE, layout.LARGE + 1, 48 << 20, layout.MOST_SHARED])
+@pytest.mark.parametrize("size", SIZES)
+def test_what_the_host_shares_is_mapped_at_its_own_address_and_changes_nothing_else(size, shared):
+    alone, both = set(mapped(area(size))), set(mapped(area(size, shared)))
+    ends = -(-shared // layout.LARGE) * layout.LARGE
+    wanted = range(layout.SHARED, layout.SHARED + ends, layout.LARGE)
+    assert both - alone == {(at, at, layout.LARGE, USER | WRITABLE) for at in wanted}
+    assert alone <= both
+    assert layout.SHARED >= layout.MOST_MEMORY
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_privileged_code_sees_the_control_area_twice_but_never_address_zero(size):
     pages = [page for page in mapped(area(size)) if not page[3] & USER]
@@ -71,9 +82,10 @@ def test_privileged_code_sees_the_control_area_twice_but_never_address_zero(size
     assert set(pages) == wanted | high
 
 
+@pytest.mark.parametrize("shared", [0, layout.MOST_SHARED])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_tables_lie_in_the_control_area_and_apart(size):
-    memory = area(size)
+def test_the_tables_lie_in_the_control_area_and_apart(size, shared):
+    memory = area(size, shared)
     tables, waiting = set(), [(layout.PML4, 4)]
     while waiting:
         table, level = waiting.pop()

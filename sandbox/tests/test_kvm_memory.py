@@ -195,6 +195,22 @@ def test_memory_is_zero_at_first_and_refused_where_there_is_none(memory):
         GuestMemory(1 << 60)
 
 
+def test_what_is_shared_is_out_of_reach_of_calls_and_bounded():
+    with mmap.mmap(-1, layout.PAGE) as shared:
+        made = GuestMemory(SIZE, shared)
+        for address in (layout.SHARED, layout.SHARED + layout.PAGE - 1):
+            with pytest.raises(GuestFault):
+                made.part(address, 1)
+        made.close()
+
+    class Larger:
+        def __len__(self):
+            return layout.MOST_SHARED + 1
+
+    with pytest.raises(MemoryError, match="more than a guest can share"):
+        GuestMemory(SIZE, Larger())
+
+
 def test_the_areas_lie_apart_and_in_order():
     places = [layout.CONTROL_END, layout.PROGRAM, layout.HEAP_END, layout.STACK_START, layout.STACK_END]
     assert places == sorted(set(places))

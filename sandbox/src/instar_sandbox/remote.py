@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from instar_sandbox.program import Limits, Program
 
 KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH")
-"""Variables without which some interpreters do not start. The server, and so its workers, see no others."""
+"""Variables without which some interpreters do not start. The server, and so its workers, see no others of the
+caller's."""
+ALLOCATION = "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=1073741824"
+"""What a worker frees stays with its allocator: to be given every large buffer anew, page by page, may cost more than
+what is done in it."""
 BOOT = "import sys; sys.path[:] = sys.argv[1:]; from instar_sandbox.server import main; main()"
 
 
@@ -170,7 +174,8 @@ class ForkServer:
             self._pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-I", "-c", BOOT, *path],
-                {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ},
+                {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+                | {"GLIBC_TUNABLES": ALLOCATION},
                 file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), server.CONTROL)],
             )
         except OSError as error:

@@ -437,5 +437,12 @@ def use_shared_memory(channel, rest, descriptors, ready):
 
 
 @deed
+def large_buffer_is_on_the_heap(channel, rest, descriptors, ready):
+    buffer = (ctypes.c_char * (1 << 20))()
+    libc.sbrk.restype = ctypes.c_void_p
+    return ctypes.addressof(buffer) < libc.sbrk(0)
+
+
+@deed
 def environment(channel, rest, descriptors, ready):
     return dict(os.environ)

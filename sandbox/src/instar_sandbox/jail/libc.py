@@ -47,6 +47,11 @@ def prctl(option: int, argument: int = 0) -> None:
         raise OSError(ffi.errno, f"prctl {option}: {os.strerror(ffi.errno)}")
 
 
+def memory(start: int, length: int) -> memoryview:
+    """The bytes at an address, to read and to write. They must be there, for as long as they are looked at."""
+    return memoryview(ffi.buffer(ffi.cast("char *", start), length))
+
+
 def address(buffer: bytes | bytearray | mmap) -> int:
     """Where the buffer lies, as long as the caller keeps it."""
     return int(ffi.cast("uintptr_t", ffi.from_buffer(buffer)))

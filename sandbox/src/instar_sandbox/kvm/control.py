@@ -33,9 +33,12 @@ PORTS = 1 << 16
 GATE = struct.Struct("<HHBBHII")
 
 
-def pages(memory: int) -> Iterator[tuple[int, bytes]]:
-    """(address, bytes) of everything that a guest of so many bytes needs in its control area; all else is zero."""
-    yield from _tables(memory)
+def pages(memory: int, shared: int = 0) -> Iterator[tuple[int, bytes]]:
+    """(address, bytes) of everything that a guest of so many bytes needs in its control area; all else is zero.
+
+    `shared` is how many bytes it has at layout.SHARED, at most layout.MOST_SHARED.
+    """
+    yield from _tables(memory, shared)
     yield layout.DESCRIPTORS, _descriptors()
     yield layout.INTERRUPTS, _interrupts()
     yield layout.HANDLERS, b"".join(_handler(vector) for vector in range(layout.EXCEPTIONS))
@@ -50,22 +53,24 @@ def _entries(found: dict[int, int]) -> bytes:
     return bytes(table)
 
 
-def _tables(memory: int) -> Iterator[tuple[int, bytes]]:
+def _tables(memory: int, shared: int) -> Iterator[tuple[int, bytes]]:
     """4-level paging: the control area in small pages for privileged code, all the rest in large ones for the user."""
     giga = 1 << 30
-    count = -(-memory // giga)
-    directories = [layout.DIRECTORIES + layout.PAGE * index for index in range(count)]
+    ends = {index * giga: memory for index in range(-(-memory // giga))}
+    if shared:
+        ends[layout.SHARED] = layout.SHARED + shared
+    directories = {start // giga: layout.DIRECTORIES + layout.PAGE * (start // giga) for start in ends}
     yield layout.PML4, _entries({0: layout.LOW_POINTERS | TABLE, 511: layout.HIGH_POINTERS | SUPERVISOR})
-    yield layout.LOW_POINTERS, _entries({index: place | TABLE for index, place in enumerate(directories)})
+    yield layout.LOW_POINTERS, _entries({index: place | TABLE for index, place in directories.items()})
     yield layout.HIGH_POINTERS, _entries({510: layout.CONTROL_DIRECTORY | SUPERVISOR})
     yield layout.CONTROL_DIRECTORY, _entries({0: layout.CONTROL_PAGES | SUPERVISOR})
     small = {index: index * layout.PAGE | SUPERVISOR for index in range(512)}
     small[0] = 0
     small[layout.STUB // layout.PAGE] = layout.STUB | PRESENT | USER | TOUCHED
     yield layout.CONTROL_PAGES, _entries(small)
-    for index, place in enumerate(directories):
+    for index, place in directories.items():
         start = index * giga
-        starts = range(start, min(start + giga, memory), layout.LARGE)
+        starts = range(start, min(start + giga, ends[start]), layout.LARGE)
         large = [at | TABLE | LARGE if at not in layout.GUARDS else 0 for at in starts]
         if index == 0:
             large[0] = layout.CONTROL_PAGES | TABLE

@@ -11,6 +11,7 @@ import sys
 
 from instar_sandbox.frames import Channel
 from instar_sandbox.jail.descriptors import FIRST, INPUT, OUTPUT
+from instar_sandbox.kvm import layout
 from instar_sandbox.lastwords import EXIT_FAILED, EXIT_MEMORY, SAY_FAILED, SAY_MEMORY
 
 TYPE_CHECKING = False
@@ -28,6 +29,9 @@ def main(modules: Sequence[str]) -> NoReturn:
     sys.stdin = sys.stdout = sys.stderr = None
     sys.path.clear()
     sys.path_importer_cache.clear()
+    shared = sys.modules.get("instar_sandbox.shared")
+    if shared is not None:
+        shared.place = layout.SHARED  # type: ignore[attr-defined]
     channel = Channel(INPUT, OUTPUT)
     gc.collect()
     gc.freeze()

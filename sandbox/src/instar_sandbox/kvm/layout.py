@@ -41,6 +41,9 @@ STACK_END = STACK_START + (8 << 20)
 MAPPINGS = STACK_END
 """Everything that mmap places lies from here on."""
 LEAST_MEMORY = 64 << 20
+SHARED = 0x80000000
+"""Where memory lies that the host shares with the guest, if it does."""
+MOST_SHARED = 1 << 30
 
 GUARDS = (CONTROL_END, HEAP_END)
 """Large pages that are never mapped: before the program, and before the stack, which would else run into the heap."""

@@ -8,6 +8,7 @@ import os
 import struct
 
 from instar_sandbox.errors import NoPlatform
+from instar_sandbox.jail import libc
 from instar_sandbox.kvm import abi, control, layout
 from instar_sandbox.kvm.errors import BackendError, GuestFault, GuestForbidden
 
@@ -62,7 +63,7 @@ def extension(kvm: int, capability: int) -> int:
 
 
 class Machine:
-    """One VM, one processor, its memory in one slot. Bound to this process: it does not survive a fork.
+    """One VM, one processor, its memory. Bound to this process: it does not survive a fork.
 
     Between next_call() and answer() the processor stands in the stub. `stays_user` says whether `syscall` leaves the
     guest unprivileged, as one known backend has it; it is found out at the first exit, whose code is trusted, and every
@@ -84,8 +85,8 @@ class Machine:
             self._vm = fcntl.ioctl(kvm, abi.CREATE_VM, 0)
             if extension(kvm, abi.CAP_SET_TSS_ADDR):
                 fcntl.ioctl(self._vm, abi.SET_TSS_ADDR, layout.MOST_MEMORY)  # of use to old VMX only
-            region = abi.MEMORY_REGION.pack(0, 0, 0, memory.size, memory.address)
-            fcntl.ioctl(self._vm, abi.SET_USER_MEMORY_REGION, region)
+            for region in regions(memory):
+                fcntl.ioctl(self._vm, abi.SET_USER_MEMORY_REGION, region)
             self.vcpu = fcntl.ioctl(self._vm, abi.CREATE_VCPU, 0)
             self._run = mmap.mmap(self.vcpu, fcntl.ioctl(kvm, abi.GET_VCPU_MMAP_SIZE, 0))
             self.features = features or supported(kvm)
@@ -296,6 +297,15 @@ EXCEPTIONS = {
     19: "vector arithmetic error",
     21: "control protection",
 }
+
+
+def regions(memory: GuestMemory) -> list[bytes]:
+    """Each struct kvm_userspace_memory_region of a guest: its own memory, and what the host shares with it."""
+    found = [abi.MEMORY_REGION.pack(0, 0, 0, memory.size, memory.address)]
+    if memory.shared is not None:
+        size = -(-len(memory.shared) // layout.PAGE) * layout.PAGE
+        found.append(abi.MEMORY_REGION.pack(1, 0, layout.SHARED, size, libc.address(memory.shared)))
+    return found
 
 
 def supported(kvm: int) -> bytes:

@@ -16,12 +16,18 @@ MADV_DONTNEED, MADV_HUGEPAGE = 4, 14
 
 
 class GuestMemory:
-    """`size` bytes, zero at first, on a boundary of large pages. The host's page tables fill as it is used."""
+    """`size` bytes, zero at first, on a boundary of large pages. The host's page tables fill as it is used.
 
-    __slots__ = ("_map", "_offset", "address", "fixed", "size", "view")
+    `shared` is memory of the host's that the guest has beside them, at layout.SHARED; no system call reaches it.
+    """
 
-    def __init__(self, size: int) -> None:
-        """Raises MemoryError where there is not so much address space."""
+    __slots__ = ("_map", "_offset", "address", "fixed", "shared", "size", "view")
+
+    def __init__(self, size: int, shared: mmap.mmap | None = None) -> None:
+        """Raises MemoryError where there is not so much address space, or more is shared than may be."""
+        if shared is not None and len(shared) > layout.MOST_SHARED:
+            raise MemoryError(f"{len(shared)} bytes are more than a guest can share")
+        self.shared = shared
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
         try:
             self._map = mmap.mmap(-1, size + layout.LARGE, flags=flags)
@@ -34,7 +40,7 @@ class GuestMemory:
         self.view = memoryview(self._map)[self._offset : self._offset + size]
         self.fixed = layout.CONTROL_END
         """Up to here memory may be mapped from a file, and must not be given back to the kernel."""
-        for place, content in control.pages(size):
+        for place, content in control.pages(size, 0 if shared is None else len(shared)):
             self.view[place : place + len(content)] = content
 
     def close(self) -> None:

@@ -80,9 +80,9 @@ def run(
             description = snapshot.read(image)
         if large is not None:
             description.large = large
-        shared = {} if ready else shared_memory(count)
+        shared = None if ready else shared_memory(count)
         kvm = machine.open_device()
-        guest, memory, space = restore.restore(kvm, room(limits_of.memory), image, description)
+        guest, memory, space = restore.restore(kvm, room(limits_of.memory), image, description, shared)
         guest.detach(image)
         descriptors.close_from(image + 1)
         child.retire(parent, unsafe_walls_off)
@@ -90,7 +90,7 @@ def run(
         if ready:
             count = take_order(guest, unsafe_walls_off)
         child.seal(count, unsafe_walls_off, guest.vcpu)
-        serve(guest, SealedCalls(memory, space, says, count, shared), *description.call)
+        serve(guest, SealedCalls(memory, space, says, count), *description.call)
     except GuestExited as end:
         code = end.code
     except GuestForbidden as error:
@@ -145,13 +145,12 @@ def room(wanted: int, used: int | None = None) -> int:
     return left
 
 
-def shared_memory(files: int) -> dict[int, memoryview]:
-    """Of the worker's files, those that are open for writing too: memory that the host shares, mapped here."""
-    found = {}
+def shared_memory(files: int) -> mmap.mmap | None:
+    """The one of the worker's files that is open for writing too: memory that the host shares, mapped here."""
     for number in range(descriptors.FIRST, descriptors.FIRST + files):
         if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR:
-            found[number] = memoryview(mmap.mmap(number, os.fstat(number).st_size))
-    return found
+            return mmap.mmap(number, os.fstat(number).st_size)
+    return None
 
 
 def _say(says: Output, kind: bytes, why: object) -> None:

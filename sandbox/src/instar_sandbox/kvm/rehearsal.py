@@ -49,7 +49,7 @@ class Scripted(SealedCalls):
     """A channel on which a script comes, and one file."""
 
     def __init__(self, memory: GuestMemory, space: Space, script: bytes, file: int) -> None:
-        super().__init__(memory, space, Nobody(-1), 1, {})
+        super().__init__(memory, space, Nobody(-1), 1)
         self.script = script
         self.file = file
 

@@ -17,6 +17,7 @@ from instar_sandbox.kvm.space import Space
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterator, Sequence
 
     from instar_sandbox.kvm.snapshot import Description
@@ -25,11 +26,16 @@ PROT_READ_WRITE = 3
 MAP_PRIVATE_FIXED = 0x02 | 0x10
 
 
-def restore(kvm: int, size: int, descriptor: int, description: Description) -> tuple[Machine, GuestMemory, Space]:
-    """A machine with `size` bytes of memory. Raises Damaged, BackendError, MemoryError."""
+def restore(
+    kvm: int, size: int, descriptor: int, description: Description, shared: mmap.mmap | None = None
+) -> tuple[Machine, GuestMemory, Space]:
+    """A machine with `size` bytes of memory, and beside that what the host shares with it.
+
+    Raises Damaged, BackendError, MemoryError.
+    """
     if size < description.top:
         raise MemoryError(f"a guest needs {description.top} bytes")
-    memory = GuestMemory(size)
+    memory = GuestMemory(size, shared)
     space = Space(memory)
     space.free = [(start, min(end, size)) for start, end in description.free[:-1]]
     space.free.append((description.free[-1][0], size))

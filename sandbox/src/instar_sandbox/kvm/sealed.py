@@ -11,8 +11,6 @@ from instar_sandbox.kvm.errors import GuestForbidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from instar_sandbox.kvm.calls import Call
     from instar_sandbox.kvm.memory import GuestMemory
     from instar_sandbox.kvm.output import Output
@@ -26,14 +24,11 @@ FURTHEST = (1 << 63) - 1
 class SealedCalls(Calls):
     """Descriptors have the numbers that they have in a jailed process, here and in the guest."""
 
-    def __init__(
-        self, memory: GuestMemory, space: Space, output: Output, files: int, shared: Mapping[int, memoryview]
-    ) -> None:
-        """`files` descriptors from FIRST on can be read; `shared` are those of them that are memory of the host's."""
+    def __init__(self, memory: GuestMemory, space: Space, output: Output, files: int) -> None:
+        """`files` descriptors from FIRST on can be read."""
         super().__init__(memory, space)
         self.output = output
         self.files = range(FIRST, FIRST + files)
-        self.shared = shared
         own: dict[str, Call] = {
             "read": self.read,
             "write": self.write,
@@ -42,7 +37,6 @@ class SealedCalls(Calls):
             "pread64": self.pread64,
             "preadv": self.preadv,
             "preadv2": self.preadv2,
-            "pwrite64": self.pwrite64,
         }
         self.table.update({numbers.NUMBERS[name]: call for name, call in own.items()})
 
@@ -105,26 +99,10 @@ class SealedCalls(Calls):
             raise _forbidden(name, file)
         if not pieces:
             return 0
-        memory = self.shared.get(number)
-        if memory is None:
-            try:
-                return os.preadv(number, pieces, offset)
-            except OSError as error:
-                return -(error.errno or numbers.EINVAL)
-        done = 0
-        for piece in pieces:
-            part = memory[offset + done : offset + done + len(piece)]
-            piece[: len(part)] = part
-            done += len(part)
-        return done
-
-    def pwrite64(self, file: int, place: int, length: int, offset: int, *_: int) -> int:
-        """Bytes into memory that the host shares for that; files cannot be written."""
-        memory = self.shared.get(file & 0xFFFFFFFF)
-        if memory is None or offset + length > len(memory):
-            raise _forbidden("pwrite64", file)
-        memory[offset : offset + length] = self.memory.part(place, length)
-        return length
+        try:
+            return os.preadv(number, pieces, offset)
+        except OSError as error:
+            return -(error.errno or numbers.EINVAL)
 
 
 def _forbidden(name: str, file: int) -> GuestForbidden:
