@@ -134,27 +134,16 @@ def file_extents(descriptor: int, start: int, length: int, least: int = 0) -> It
     at, end = start, start + length
     begun = -1
     while at < end:
-        try:
-            data = min(os.lseek(descriptor, at, os.SEEK_DATA), end)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                at, begun = end, (at if begun < 0 else begun)
-                break
-            data = end
-        if data > at and (data - at >= least or data == end):
+        data, stop = _stretch(descriptor, at)
+        stop = min(stop, end) if stop > at else end  # a file that changes meanwhile must not hold us here
+        if data or (stop - at < least and stop < end):
+            begun = at if begun < 0 else begun
+        else:
             if begun >= 0:
                 yield begun, at - begun, True
                 begun = -1
-            yield at, data - at, False
-        elif data > at and begun < 0:
-            begun = at
-        if data < end:
-            if begun < 0:
-                begun = data
-            hole = min(os.lseek(descriptor, data, os.SEEK_HOLE), end)
-            at = hole if hole > data else end  # a file that changes meanwhile must not hold us here
-        else:
-            at = end
+            yield at, stop - at, False
+        at = stop
     if begun >= 0:
         yield begun, end - begun, True
 

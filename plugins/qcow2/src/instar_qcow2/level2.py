@@ -78,8 +78,8 @@ def entry_runs(header: Header, data: bytes) -> Iterator[tuple[int, int, int, int
 def stretches(header: Header, data: bytes) -> Iterator[tuple[int, int, int]]:
     """(index, count, first entry) of what an L2 table in memory refers to: clusters in a row, with equal flags.
 
-    Compressed clusters stand alone, and entries that are 0 are left out; for counting and flagging this is faster than
-    entry_runs where neither the whole table is one run nor its entries are all over the place.
+    Compressed clusters stand alone, and entries that are 0 are left out; for flagging this is faster than entry_runs
+    where neither the whole table is one run nor its entries are all over the place.
     """
     whole = _one_run(header, data)
     if whole:
