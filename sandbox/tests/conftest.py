@@ -1,4 +1,6 @@
+import functools
 import importlib.util
+import os
 import pathlib
 import sys
 
@@ -11,6 +13,35 @@ _spec = importlib.util.spec_from_file_location("sandbox_masking", HERE / "maskin
 masking = sys.modules["sandbox_masking"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(masking)
 masking.mask()  # before any test imports what is masked
+
+
+@functools.cache
+def lacking():
+    """Why there can be no guest here, "" where there can."""
+    from instar_sandbox import NoPlatform
+    from instar_sandbox.kvm import machine
+
+    try:
+        os.close(machine.open_device())
+    except NoPlatform as error:
+        return str(error)
+    return ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("kvm") and lacking():
+        pytest.skip(lacking())
+
+
+@pytest.fixture(scope="module")
+def made(request):
+    """A snapshot with the program of the folder `programs` that the module names as PREPARED."""
+    from instar_sandbox.kvm import prepare, store
+
+    path = [PROGRAMS, *[entry for entry in sys.path if entry != PROGRAMS]]
+    with prepare.make(store.Recipe(request.module.PREPARED, [request.module.PREPARED]), path) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -1,32 +1,20 @@
 """A guest goes on from its snapshot in the same way however it is restored, and each as if it were the first."""
 
-import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
 from instar_sandbox import Limits, NoPlatform, Program, start
-from instar_sandbox.kvm import layout, machine, prepare, snapshot, store
+from instar_sandbox.kvm import layout, snapshot
 
 PROGRAMS = str(pathlib.Path(__file__).with_name("programs"))
-try:
-    os.close(machine.open_device())
-    why = ""
-except NoPlatform as error:
-    why = str(error)
-pytestmark = [pytest.mark.kvm, pytest.mark.skipif(bool(why), reason=why or "there is KVM")]
+pytestmark = pytest.mark.kvm
 
 LIMITS = Limits(20, 1 << 30, 60)
 QUESTIONS = (b"one", b"two" * 5000, b"", b"one", b"three" * 12000)
-PROGRAM = Program("remembering", b"argument")
-
-
-@pytest.fixture(scope="module")
-def made():
-    path = [PROGRAMS, *[entry for entry in sys.path if entry != PROGRAMS]]
-    with prepare.make(store.Recipe("remembering", ["remembering"]), path) as found:
-        yield found
+PREPARED = "remembering"
+PROGRAM = Program(PREPARED, b"argument")
 
 
 @pytest.fixture(scope="module")

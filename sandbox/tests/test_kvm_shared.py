@@ -1,30 +1,14 @@
 """Memory that the host shares with a worker is one memory for both, and ends where it ends."""
 
 import os
-import pathlib
-import sys
 
 import pytest
-from instar_sandbox import JailError, Limits, NoPlatform, Program, start
-from instar_sandbox.kvm import layout, machine, prepare, store
+from instar_sandbox import JailError, Limits, Program, start
+from instar_sandbox.kvm import layout
 
-PROGRAMS = str(pathlib.Path(__file__).with_name("programs"))
-try:
-    os.close(machine.open_device())
-    why = ""
-except NoPlatform as error:
-    why = str(error)
-GUESTS = [pytest.mark.kvm, pytest.mark.skipif(bool(why), reason=why or "there is KVM")]
-
+PREPARED = "sharing"
 LIMITS = Limits(20, 1 << 30, 60)
 PAGE = 4096
-
-
-@pytest.fixture(scope="module")
-def made():
-    path = [PROGRAMS, *[entry for entry in sys.path if entry != PROGRAMS]]
-    with prepare.make(store.Recipe("sharing", ["sharing"]), path) as found:
-        yield found
 
 
 @pytest.fixture
@@ -42,14 +26,13 @@ def memory():
         os.close(descriptor)
 
 
-@pytest.fixture(params=["process", pytest.param("kvm", marks=GUESTS)])
-def session(request, monkeypatch):
+@pytest.fixture(params=["process", pytest.param("kvm", marks=pytest.mark.kvm)])
+def session(request):
     """A starter of sessions of the program, in either sandbox: (size of what is shared or 0, files)."""
-    monkeypatch.syspath_prepend(PROGRAMS)
     snapshot = request.getfixturevalue("made") if request.param == "kvm" else None
 
     def open_session(size, *files):
-        program = Program("sharing", b"%d" % size if size else b"")
+        program = Program(PREPARED, b"%d" % size if size else b"")
         return start(request.param, program, files, LIMITS, snapshot=snapshot)
 
     return open_session
@@ -92,11 +75,10 @@ def test_two_workers_do_not_see_what_the_other_shares(session, memory):
 
 
 @pytest.mark.kvm
-@pytest.mark.skipif(bool(why), reason=why or "there is KVM")
 @pytest.mark.parametrize("beyond", [0, PAGE, layout.LARGE - PAGE - 1, layout.LARGE, layout.MOST_SHARED - 2 * PAGE])
 def test_a_guest_that_goes_beyond_what_is_shared_ends_and_has_written_nothing(made, memory, beyond):
     shared = memory(PAGE)
-    with start("kvm", Program("sharing", b"%d" % PAGE), [shared], LIMITS, snapshot=made) as worker:
+    with start("kvm", Program(PREPARED, b"%d" % PAGE), [shared], LIMITS, snapshot=made) as worker:
         assert ask(worker, b"poke %d x" % (layout.SHARED + PAGE - 1)) == b"\0"
         with pytest.raises(JailError):
             ask(worker, b"poke %d x" % (layout.SHARED + PAGE + beyond))
@@ -105,22 +87,20 @@ def test_a_guest_that_goes_beyond_what_is_shared_ends_and_has_written_nothing(ma
 
 
 @pytest.mark.kvm
-@pytest.mark.skipif(bool(why), reason=why or "there is KVM")
 def test_a_guest_with_which_nothing_is_shared_has_nothing_there(made, tmp_path):
     (tmp_path / "file").write_bytes(b"file")
     with (
         open(tmp_path / "file", "rb") as file,
-        start("kvm", Program("sharing", b""), [file.fileno()], LIMITS, snapshot=made) as worker,
+        start("kvm", Program(PREPARED, b""), [file.fileno()], LIMITS, snapshot=made) as worker,
         pytest.raises(JailError),
     ):
         ask(worker, b"poke %d x" % layout.SHARED)
 
 
 @pytest.mark.kvm
-@pytest.mark.skipif(bool(why), reason=why or "there is KVM")
 def test_memory_that_the_host_cuts_short_ends_the_guest(made, memory):
     shared = memory(4 * PAGE)
-    with start("kvm", Program("sharing", b"%d" % (4 * PAGE)), [shared], LIMITS, snapshot=made) as worker:
+    with start("kvm", Program(PREPARED, b"%d" % (4 * PAGE)), [shared], LIMITS, snapshot=made) as worker:
         assert ask(worker, b"write 0 x") == b"written"
         os.ftruncate(shared, PAGE)
         with pytest.raises(JailError):

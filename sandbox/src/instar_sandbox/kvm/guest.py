@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 
+from instar_sandbox import shared
 from instar_sandbox.frames import Channel
 from instar_sandbox.jail.descriptors import FIRST, INPUT, OUTPUT
 from instar_sandbox.kvm import layout
@@ -29,9 +30,7 @@ def main(modules: Sequence[str]) -> NoReturn:
     sys.stdin = sys.stdout = sys.stderr = None
     sys.path.clear()
     sys.path_importer_cache.clear()
-    shared = sys.modules.get("instar_sandbox.shared")
-    if shared is not None:
-        shared.place = layout.SHARED  # type: ignore[attr-defined]
+    shared.place = layout.SHARED
     channel = Channel(INPUT, OUTPUT)
     gc.collect()
     gc.freeze()
