@@ -6,6 +6,7 @@ process, or is the program that INSTAR_COMMAND names.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import importlib.util
@@ -15,6 +16,8 @@ import pkgutil
 import random
 import re
 import resource
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 LIKE_QEMU = {"INSTAR_UNSAFE_QUIRKS": "1", "INSTAR_IMAGE_POLICY": "qemu", "LC_ALL": "C", "TZ": "UTC"}
 TIMEOUT = 120
+GRACE = 5
+"""Seconds in which a command that hangs may tell where."""
 STEP_TIMEOUT = 60
 BLOCK = 1 << 20
 NOISE_SIZE = 256 << 10
@@ -114,10 +119,25 @@ def ours(words: Sequence[str], folder: Path) -> Answer:
         child = os.fork()
         if not child:
             _become(words, folder, out.fileno(), err.fileno())
-        status = os.waitpid(child, 0)[1]
+        status = _ended(child)
         out.seek(0)
         err.seek(0)
         return Answer(os.waitstatus_to_exitcode(status), out.read(), err.read())
+
+
+def _ended(child: int) -> int:
+    """The status of a command that has ended; one that does not end in time is made to tell where it is, and ended."""
+    number = os.pidfd_open(child)
+    try:
+        ended = select.poll()
+        ended.register(number)
+        if not ended.poll(TIMEOUT * 1000):
+            signal.pidfd_send_signal(number, signal.SIGABRT)
+            if not ended.poll(GRACE * 1000):
+                signal.pidfd_send_signal(number, signal.SIGKILL)
+    finally:
+        os.close(number)
+    return os.waitpid(child, 0)[1]
 
 
 def _become(words: Sequence[str], folder: Path, out: int, err: int) -> None:
@@ -130,6 +150,7 @@ def _become(words: Sequence[str], folder: Path, out: int, err: int) -> None:
             os.dup2(given, wanted)
         sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
         resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT, TIMEOUT))
+        faulthandler.enable(err)
         from instar_core.cli.main import main
 
         code = main(["qemu-img", *words])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import time
 import tomllib
 from collections import Counter
@@ -108,6 +109,17 @@ def test_random_histories_of_further_formats_are_answered_as_qemu_img_answers_th
 @pytest.mark.long
 def test_thousands_of_histories_of_further_formats_are_answered_as_qemu_img_answers_them(programs, tmp_path):
     run(programs, tmp_path, number("INSTAR_FUZZ_CASES", LONG), formats.history, differential.FORMATS)
+
+
+def test_a_command_that_hangs_is_ended_and_tells_where(monkeypatch, tmp_path):
+    def hangs(_words):
+        time.sleep(1000)
+
+    monkeypatch.setattr(differential, "TIMEOUT", 1)
+    monkeypatch.setattr("instar_core.cli.main.main", hangs)
+    answer = differential.ours(("info", "image"), tmp_path)
+    assert answer.code == -signal.SIGABRT
+    assert b"in hangs" in answer.err
 
 
 def test_what_is_excused_is_a_known_quirk():
