@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.util
 import os
 import signal
@@ -46,6 +47,11 @@ KEPT = ("INSTAR_TEST_MASK", "INSTAR_QEMU_IMG", "INSTAR_QEMU_IO")
 
 IN_GUESTS = os.environ.get("INSTAR_TEST_SANDBOX") == "kvm"
 os.environ.setdefault("INSTAR_SANDBOX", "kvm" if IN_GUESTS else "process")
+
+
+def pytest_unconfigure() -> None:
+    """Whatever keeps the process from ending after its last test is shown, and does not."""
+    faulthandler.dump_traceback_later(120, exit=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

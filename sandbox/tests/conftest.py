@@ -1,3 +1,4 @@
+import faulthandler
 import functools
 import importlib.util
 import os
@@ -13,6 +14,11 @@ _spec = importlib.util.spec_from_file_location("sandbox_masking", HERE / "maskin
 masking = sys.modules["sandbox_masking"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(masking)
 masking.mask()  # before any test imports what is masked
+
+
+def pytest_unconfigure():
+    """Whatever keeps the process from ending after its last test is shown, and does not."""
+    faulthandler.dump_traceback_later(120, exit=True)
 
 
 @functools.cache
