@@ -503,6 +503,30 @@ def test_those_who_wait_hear_why_no_worker_can_be_made(stock, maker):
         session.close()
 
 
+def test_those_who_wait_hear_that_the_stock_has_failed_and_whoever_comes_later_that_it_is_closed(monkeypatch):
+    asked, seen, errors = threading.Event(), [], []
+    monkeypatch.setattr(threading, "excepthook", lambda args: seen.append(str(args.exc_value)))
+
+    def mistaken():
+        assert asked.wait(20)
+        raise ValueError("a mistake")
+
+    def lend(_):
+        with pytest.raises(JailError) as error:
+            made.lend(b"echo", [], Limits(10, 1 << 30))
+        errors.append(str(error.value))
+
+    made = Stock(mistaken, 1, 1, ForkServer())
+    (waiting,) = in_threads(1, lend)
+    until(lambda: made.counts[2] == 1)
+    asked.set()
+    waiting.join(10)
+    lend(0)
+    made.close(0)
+    assert seen == ["a mistake"]
+    assert errors == ["the pool has failed", "the pool is closed"]
+
+
 def test_a_call_that_is_stopped_loses_its_workers_and_gets_no_more(stock):
     full(stock)
     call = Call()

@@ -245,6 +245,9 @@ class Keeper:
                 self._sleep()
             self._drain()
         finally:
+            if stock._closing is None:  # not asked to end, it failed: nobody will ever be served again
+                stock._closing = monotonic()
+                self._dismiss(JailError("the pool has failed", Cause.CUT))
             stock._servant.stop()
             stock._stopped = True
             stock.reap_late()
@@ -272,6 +275,10 @@ class Keeper:
             return
         pause = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2 ** min(self._failures - ATTEMPTS, 16))
         self._resume = monotonic() + pause
+        self._dismiss(why)
+
+    def _dismiss(self, why: JailError) -> None:
+        """All who wait are told."""
         stock = self._stock
         with stock._lock:
             for waiter in [*stock._waiting]:
@@ -360,9 +367,8 @@ class Keeper:
     def _drain(self) -> None:
         """Nobody waits, nothing stands ready, and what is lent has ended or had its time."""
         stock = self._stock
+        self._dismiss(_closed())
         with stock._lock:
-            for waiter in [*stock._waiting]:
-                stock._refuse(waiter, _closed())
             ready = [*stock._ready]
             stock._ready.clear()
         for warm in [*ready, *self._starting]:
