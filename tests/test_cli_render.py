@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from instar_core.cli.printable import printable
@@ -125,6 +127,19 @@ def test_map_as_json() -> None:
         '{ "start": 196608, "length": 851968, "depth": 2, "present": true, "zero": true, "data": false, '
         '"compressed": false, "offset": 0}]\n'
     )
+
+
+@pytest.mark.parametrize("count", [map.AT_ONCE - 1, map.AT_ONCE, map.AT_ONCE + 1, 3 * map.AT_ONCE])
+def test_map_as_json_holds_every_range_once_however_many_come_together(count: int) -> None:
+    starts, offsets = list(range(0, 7 * count, 7)), list(range(count, 0, -1))
+    looks = [(FILED, PACKED, RESERVED)[number % 3] for number in range(count)]
+    batch = Ranges(starts, [7] * count, offsets, looks, bytes(count))
+    shown = json.loads("".join(map.json([RANGES[0], batch, RANGES[0]])))
+    assert [(one["start"], one["length"], one["depth"], one.get("offset")) for one in shown[1:-1]] == [
+        (start, 7, look.depth, offset if look.placed else None)
+        for start, offset, look in zip(starts, offsets, looks, strict=True)
+    ]
+    assert shown[0] == shown[-1]
 
 
 def test_map_for_people_shows_data_and_stops_where_it_has_no_place() -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 HEADER = f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File\n"
 TRUTH = ("false", "true")
+AT_ONCE = 512
+"""Ranges in one piece of text: larger ones would have their memory mapped anew each time, page by page."""
 
 
 def human(batches: Iterable[Ranges]) -> Iterator[str]:
@@ -50,8 +52,11 @@ def json(batches: Iterable[Ranges]) -> Iterator[str]:
         numbers[0::3] = batch.starts
         numbers[1::3] = batch.lengths
         numbers[2::3] = batch.offsets
-        yield before + ",\n".join(map(templates.__getitem__, batch.looks)) % tuple(numbers)
-        before = ",\n"
+        for at in range(0, len(batch), AT_ONCE):
+            end = at + AT_ONCE
+            shown = ",\n".join(map(templates.__getitem__, batch.looks[at:end]))
+            yield before + shown % tuple(numbers[3 * at : 3 * end])
+            before = ",\n"
     yield "]\n"
 
 
