@@ -503,7 +503,8 @@ def test_those_who_wait_hear_why_no_worker_can_be_made(stock, maker):
         session.close()
 
 
-def test_those_who_wait_hear_that_the_stock_has_failed_and_whoever_comes_later_that_it_is_closed(monkeypatch):
+@pytest.mark.parametrize("closing", [False, True])
+def test_those_who_wait_hear_that_the_stock_has_failed_and_whoever_comes_later_that_it_is_closed(closing, monkeypatch):
     asked, seen, errors = threading.Event(), [], []
     monkeypatch.setattr(threading, "excepthook", lambda args: seen.append(str(args.exc_value)))
 
@@ -519,6 +520,8 @@ def test_those_who_wait_hear_that_the_stock_has_failed_and_whoever_comes_later_t
     made = Stock(mistaken, 1, 1, ForkServer())
     (waiting,) = in_threads(1, lend)
     until(lambda: made.counts[2] == 1)
+    if closing:
+        made.leave(20)
     asked.set()
     waiting.join(10)
     lend(0)

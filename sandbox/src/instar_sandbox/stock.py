@@ -245,9 +245,10 @@ class Keeper:
                 self._sleep()
             self._drain()
         finally:
-            if stock._closing is None:  # not asked to end, it failed: nobody will ever be served again
+            # After _drain() nobody waits. If an error came before, nobody will ever be served again.
+            if stock._closing is None:
                 stock._closing = monotonic()
-                self._dismiss(JailError("the pool has failed", Cause.CUT))
+            self._dismiss(JailError("the pool has failed", Cause.CUT))
             stock._servant.stop()
             stock._stopped = True
             stock.reap_late()
