@@ -127,16 +127,14 @@ def ours(words: Sequence[str], folder: Path) -> Answer:
 
 def _ended(child: int) -> int:
     """The status of a command that has ended; one that does not end in time is made to tell where it is, and ended."""
-    number = os.pidfd_open(child)
+    pidfd = os.pidfd_open(child)
     try:
-        ended = select.poll()
-        ended.register(number)
-        if not ended.poll(TIMEOUT * 1000):
-            signal.pidfd_send_signal(number, signal.SIGABRT)
-            if not ended.poll(GRACE * 1000):
-                signal.pidfd_send_signal(number, signal.SIGKILL)
+        for seconds, number in ((TIMEOUT, signal.SIGABRT), (GRACE, signal.SIGKILL)):
+            if select.select([pidfd], [], [], seconds)[0]:
+                break
+            signal.pidfd_send_signal(pidfd, number)
     finally:
-        os.close(number)
+        os.close(pidfd)
     return os.waitpid(child, 0)[1]
 
 

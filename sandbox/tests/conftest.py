@@ -40,6 +40,13 @@ def pytest_runtest_setup(item):
         pytest.skip(lacking())
 
 
+@pytest.fixture
+def needs_kvm():
+    """For a test that is run where guests are left out too, and skipped only where there can be none."""
+    if lacking():
+        pytest.skip(f"no guests here: {lacking()}")
+
+
 @pytest.fixture(scope="module")
 def made(request):
     """A snapshot with the program of the folder `programs` that the module names as PREPARED."""

@@ -7,12 +7,7 @@ from instar_sandbox import timing
 from instar_sandbox.errors import JailError, NoPlatform
 from instar_sandbox.kvm import abi, machine, report, trial
 
-try:
-    os.close(machine.open_device())
-    WHY = ""
-except NoPlatform as error:
-    WHY = str(error)
-needs_kvm = pytest.mark.skipif(bool(WHY), reason=f"no guests here: {WHY}")
+needs_kvm = pytest.mark.usefixtures("needs_kvm")
 
 
 def children():
